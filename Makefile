@@ -1,0 +1,74 @@
+# Every target does its own set-up. `make help` lists them.
+
+# The first interpreter that really runs and is new enough; 3.11 first, as requirements.lock is made with it.
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+# Where torch comes from. For a GPU name another of PyTorch's indexes, e.g. https://download.pytorch.org/whl/cu130
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH ?= $(shell grep '^torch==' requirements.lock)
+BIN := .venv/bin
+READY := .venv/ready
+
+# Replacing the package index (rather than adding one) keeps PyPI's CUDA build out; wheels that pip is
+# configured to find locally still count, hence the few retries where the index cannot be reached.
+define install-torch
+-m pip install --no-deps --retries 2 --index-url $(TORCH_INDEX) $(TORCH) || { \
+	echo 'No $(TORCH) at $(TORCH_INDEX). Name another index that has it: make TORCH_INDEX=https://...' >&2; exit 1; }
+endef
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-slow check lint format bench lock clean fetch
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(READY) ## a tour on the sample documents
+	$(BIN)/hybridqa demo
+
+test: fetch ## the default tests: offline once the models are here, CPU
+	$(BIN)/python -m pytest
+
+test-slow: fetch ## the tests marked slow
+	$(BIN)/python -m pytest -m slow
+
+check: lint test ## lint, then test
+
+lint: $(READY) ## style, types, layers and pins
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pip check
+
+format: $(READY) ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## measure memory and latency on this machine
+	$(BIN)/hybridqa bench
+
+fetch: $(READY)
+	$(BIN)/python -m hybridqa fetch
+
+lock: ## pin anew all that pyproject.toml allows (another torch: make lock TORCH=torch==X.Y.Z)
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python $(install-torch)
+	.venv-lock/bin/python -m pip install -e '.[eval,serve,llamaindex,offline,dev]'
+	{ sed -n '/^#/p' requirements.lock; .venv-lock/bin/python -m pip freeze --exclude hybridqa | \
+		sed -E 's/^(torch==[^+]+)\+.*/\1/'; } > .venv-lock/new
+	mv .venv-lock/new requirements.lock && rm -rf .venv-lock
+
+clean: ## remove all that make has made, .venv included
+	rm -rf .venv .venv-lock build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/locked: requirements.lock
+	@test -n "$(PYTHON)" || { echo 'No Python >= 3.11 found; name one: make PYTHON=...' >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python $(install-torch)
+	$(BIN)/python -m pip install -r requirements.lock
+	@touch $@
+
+$(READY): .venv/locked pyproject.toml
+	$(BIN)/python -m pip install --no-deps -e .
+	@touch $@

@@ -1,0 +1,1 @@
+"""Measure all four arms: datasets, metrics, paired statistics, reports."""

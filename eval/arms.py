@@ -1,0 +1,103 @@
+"""The arms of a comparison: what each has in its prompt, what it wears, what it may quote.
+
+All but `auto` are the bare arms: nothing is checked or withheld, so that their scores show what
+each source of knowledge is worth. `auto` is the product, with its router, checks and fallback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from hybridqa.errors import InputError
+from hybridqa.types import Style
+
+
+class ArmName(StrEnum):
+    """What may be compared."""
+
+    BASE = "base"
+    """No document anywhere. Free: the model as it answers under the arm `base`. Quoting: from the
+    right document, worn what lies under its adapter but not the adapter: what the constraint
+    alone is worth to the arm `adapter`."""
+    CONTEXT = "context"
+    """The question's own passage in the prompt: the upper bound."""
+    ADAPTER = "adapter"
+    """The adapter of the question's own passage; no passage in the prompt."""
+    WRONG_ADAPTER = "wrong-adapter"
+    """The adapter of the next passage of the run; quotes come from the right one."""
+    RETRIEVAL = "retrieval"
+    """The best chunks of all passages of the run in the prompt."""
+    BOTH = "both"
+    """The same, and worn the adapter of the document that the best of them is from."""
+    AUTO = "auto"
+    """The policy decides, over all passages of the run."""
+
+
+WEARING = frozenset({ArmName.ADAPTER, ArmName.WRONG_ADAPTER, ArmName.BOTH, ArmName.AUTO})
+"""Arms that need adapters made."""
+
+SEARCHING = frozenset({ArmName.RETRIEVAL, ArmName.BOTH, ArmName.AUTO})
+"""Arms that must find their evidence."""
+
+_PAIRS = (
+    (ArmName.ADAPTER, ArmName.WRONG_ADAPTER),
+    (ArmName.ADAPTER, ArmName.BASE),
+    (ArmName.ADAPTER, ArmName.CONTEXT),
+    (ArmName.RETRIEVAL, ArmName.CONTEXT),
+    (ArmName.BOTH, ArmName.RETRIEVAL),
+    (ArmName.BOTH, ArmName.ADAPTER),
+    (ArmName.AUTO, ArmName.RETRIEVAL),
+    (ArmName.AUTO, ArmName.ADAPTER),
+)
+
+
+@dataclass(frozen=True)
+class StyledArm:
+    """An arm in one answer style; `style` is `None` for `auto`, where the policy says."""
+
+    arm: ArmName
+    style: Style | None
+
+    def __str__(self) -> str:
+        return f"{self.arm}+quote" if self.style is Style.QUOTE else str(self.arm)
+
+
+def parse_arms(names: Sequence[str]) -> tuple[ArmName, ...]:
+    """Return the named arms, each once.
+
+    Raises:
+        InputError: There is no such arm, or none is named.
+    """
+    valid = ", ".join(ArmName)
+    cleaned = [name.strip() for name in names]
+    for name in cleaned:
+        if name not in set(ArmName):
+            raise InputError(f"There is no arm `{name}`. Name some of: {valid}.")
+    if not cleaned:
+        raise InputError(f"No arm is named. Name some of: {valid}.")
+    return tuple(dict.fromkeys(map(ArmName, cleaned)))
+
+
+def styled(arms: Sequence[ArmName]) -> tuple[StyledArm, ...]:
+    """Return every arm in the styles it is measured in."""
+    return tuple(
+        StyledArm(arm, style)
+        for arm in arms
+        for style in ([None] if arm is ArmName.AUTO else [Style.FREE, Style.QUOTE])
+    )
+
+
+def comparisons(arms: Sequence[StyledArm]) -> tuple[tuple[StyledArm, StyledArm], ...]:
+    """Return the pairs worth a paired difference: an arm and what it is measured against.
+
+    Both are of one style; `auto` stands beside either.
+    """
+    return tuple(
+        (one, other)
+        for first, second in _PAIRS
+        for one in arms
+        for other in arms
+        if one.arm is first and other.arm is second and one.style in (other.style, None)
+    )

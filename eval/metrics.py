@@ -1,0 +1,73 @@
+"""How right an answer is, in [0, 1], against the best of its gold answers."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+_ARTICLE = re.compile(r"\b(a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Of one answer."""
+
+    f1: float
+    exact_match: float
+    rouge_l: float
+
+
+def score(answer: str, golds: Sequence[str]) -> Scores:
+    """Score an answer; each metric takes its own best gold answer.
+
+    Args:
+        answer: May be empty, which scores 0.
+        golds: At least one.
+    """
+    if not answer:
+        return Scores(f1=0.0, exact_match=0.0, rouge_l=0.0)
+    return Scores(
+        f1=max(token_f1(answer, gold) for gold in golds),
+        exact_match=max(exact_match(answer, gold) for gold in golds),
+        rouge_l=max(rouge_l(answer, gold) for gold in golds),
+    )
+
+
+def normalize(text: str) -> str:
+    """Lower case, without ASCII punctuation, articles and needless spaces, as SQuAD does."""
+    return " ".join(_ARTICLE.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
+
+
+def exact_match(answer: str, gold: str) -> float:
+    """Return 1 if both are equal after `normalize`, else 0."""
+    return float(normalize(answer) == normalize(gold))
+
+
+def token_f1(answer: str, gold: str) -> float:
+    """Return the harmonic mean of precision and recall of words after `normalize`.
+
+    If either has no words left, 1 where both have none.
+    """
+    found, wanted = normalize(answer).split(), normalize(gold).split()
+    if not found or not wanted:
+        return float(found == wanted)
+    common = sum((Counter(found) & Counter(wanted)).values())
+    return 2 * common / (len(found) + len(wanted))
+
+
+def rouge_l(answer: str, gold: str) -> float:
+    """Return ROUGE-L's F-measure without stemming; its words are runs of ASCII letters, digits."""
+    return float(_rouge().score(gold, answer)["rougeL"].fmeasure)
+
+
+@lru_cache(maxsize=1)
+def _rouge() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer  # takes seconds: it imports nltk
+
+    return RougeScorer(["rougeL"], use_stemmer=False)

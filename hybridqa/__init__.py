@@ -1,0 +1,1 @@
+"""Ask a body of documents anything, answered from weights or from retrieval, whichever is right."""

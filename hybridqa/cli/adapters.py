@@ -1,0 +1,85 @@
+"""`adapters list|show|export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hybridqa.cli.session import ConfigOption, HomeOption, JsonOption, Session, reported
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Documents in the form of weights.", no_args_is_help=True)
+    group.command("list")(list_adapters)
+    group.command("show")(show_adapter)
+    group.command("export")(export_adapter)
+    app.add_typer(group, name="adapters")
+
+
+def list_adapters(
+    context: typer.Context,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List all adapters, live and retired, newest first."""
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json), session.open() as qa:
+        from hybridqa.cli.serialize import adapter_dict
+
+        records = qa.catalog.adapters()
+
+        def render(console: Console) -> None:
+            table = Table("adapter", "document", "made by", "rank", "energy", "KiB", "state")
+            for r in records:
+                size, energy = f"{r.size_bytes / 1024:.0f}", f"{r.energy:.3f}"
+                table.add_row(
+                    r.id[:12], r.document_id, r.internalizer, str(r.rank), energy, size, r.state
+                )
+            console.print(table)
+
+        session.show({"adapters": [adapter_dict(record) for record in records]}, render)
+
+
+def show_adapter(
+    context: typer.Context,
+    adapter_id: Annotated[str, typer.Argument(metavar="ID", help="Or its first 8 digits.")],
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one adapter: what it was made from, by what, and how well."""
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json), session.open() as qa:
+        from hybridqa.cli.serialize import adapter_dict
+
+        data = adapter_dict(qa.catalog.adapter(adapter_id))
+
+        def render(console: Console) -> None:
+            for name, value in data.items():
+                console.print(f"{name:>24}  {value}", markup=False, highlight=False)
+
+        session.show(data, render)
+
+
+def export_adapter(
+    context: typer.Context,
+    adapter_id: Annotated[str, typer.Argument(metavar="ID", help="Or its first 8 digits.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder to write.")],
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write an adapter, with the task adapter under it, as one standard PEFT folder."""
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json), session.open() as qa:
+        record = qa.export_adapter(adapter_id, folder)
+
+        def render(console: Console) -> None:
+            console.print(f"Wrote {record.id[:12]} to {folder}.", markup=False)
+
+        session.show({"id": record.id, "folder": str(folder)}, render)

@@ -1,0 +1,151 @@
+"""The tour behind `hybridqa demo`: the sample documents taken in, then questions of every kind."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hybridqa.cli.serialize import answer_dict, ingested_dict
+from hybridqa.config import Config
+from hybridqa.engines.sync import Synced
+from hybridqa.eval.datasets import SampleQuestion, read_sample_questions
+from hybridqa.eval.metrics import token_f1
+from hybridqa.types import Answer
+from hybridqa.wiring import HybridQA
+
+SAMPLE = Path(__file__).parent.parent / "eval" / "sample"
+_PER_KIND = 4
+"""Questions of each kind: stable, citable, volatile, unanswerable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoResult:
+    synced: Synced
+    asked: tuple[tuple[SampleQuestion, Answer], ...]
+    peak_memory_bytes: int
+
+
+def run(home: Path | None, config: Config, advance: Callable[[str, int, int], None]) -> DemoResult:
+    """Run the demo.
+
+    Args:
+        home: Where to keep it; `None` throws it away afterwards.
+        config: The settings in force.
+        advance: Called with label, done and total.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="hybridqa-demo-") as temporary,
+        HybridQA(home or Path(temporary) / "home", config) as qa,
+    ):
+        synced = qa.ingest_files(
+            [SAMPLE / "documents"],
+            root=SAMPLE,
+            progress=lambda done, total, path: advance(
+                f"reading {path.name}" if path else "done", done, total
+            ),
+        )
+        questions = _choose()
+        asked = []
+        for done, question in enumerate(questions):
+            advance("answering", done, len(questions))
+            asked.append((question, qa.ask(question.question)))
+    return DemoResult(synced=synced, asked=tuple(asked), peak_memory_bytes=_peak_memory())
+
+
+def as_dict(result: DemoResult) -> dict[str, Any]:
+    return {
+        "documents": [ingested_dict(ingested) for ingested in result.synced.ingested],
+        "answers": [
+            {
+                **answer_dict(answer),
+                "gold": list(question.answers),
+                "correct": is_right(question, answer),
+            }
+            for question, answer in result.asked
+        ],
+        "peak_memory_bytes": result.peak_memory_bytes,
+    }
+
+
+def is_right(question: SampleQuestion, answer: Answer) -> bool:
+    """Tell whether an answer has half of the gold words, or rightly is none."""
+    if not question.answerable:
+        return answer.abstained
+    return max(token_f1(answer.text, gold) for gold in question.answers) >= 0.5
+
+
+def render(console: Console, result: DemoResult) -> None:
+    documents = Table("document", "chunks", "volatility", "citation need", "adapter", "s")
+    for ingested in result.synced.ingested:
+        record, adapter = ingested.record, ingested.adapter
+        documents.add_row(
+            record.document.id,
+            str(record.chunks),
+            f"{record.signals.volatility.value:.2f}",
+            f"{record.signals.citation_need.value:.2f}",
+            f"{adapter.id[:8]} rank {adapter.rank}, {adapter.size_bytes // 1024} KiB"
+            if adapter
+            else "none",
+            f"{ingested.seconds:.1f}",
+        )
+    console.print(documents)
+    answers = Table("question", "arm", "answer", "cited", "conf.", "ms", show_lines=True)
+    for question, answer in result.asked:
+        mark = "[green]✓[/green]" if is_right(question, answer) else "[red]✗[/red]"
+        cited = "\n".join(f"{c.document_id}\n[{c.start}:{c.end}]" for c in answer.citations)
+        answers.add_row(
+            _escaped(question.question),
+            answer.arm.value,
+            f"{mark} {_escaped(answer.text or 'The documents do not say.')}",
+            _escaped(cited),
+            f"{answer.confidence:.2f}",
+            f"{answer.timings_ms['total']:.0f}",
+        )
+    console.print(answers)
+    arms = Counter(answer.arm.value for _, answer in result.asked)
+    right = sum(is_right(question, answer) for question, answer in result.asked)
+    used = ", ".join(f"{count} by {arm}" for arm, count in arms.most_common())
+    console.print(
+        f"{right} of {len(result.asked)} right (✓: half of the expected words, or rightly no "
+        f"answer); {used}. Peak memory {result.peak_memory_bytes / 2**30:.2f} GiB."
+    )
+    console.print(
+        "Why each took its arm: hybridqa demo --json. Your own documents: "
+        "hybridqa ingest DIR, then hybridqa ask QUESTION."
+    )
+
+
+def _choose() -> list[SampleQuestion]:
+    """Take the first questions of each kind, from as many documents as possible."""
+    chosen: list[SampleQuestion] = []
+    kinds: Counter[str] = Counter()
+    seen: set[tuple[str, str | None]] = set()
+    for question in read_sample_questions(SAMPLE / "questions.jsonl"):
+        kind = "unanswerable"
+        if question.answerable:
+            kind = "citable" if question.citation_needed else question.stability
+        document = question.document if question.answerable else question.id
+        if kinds[kind] < _PER_KIND and (kind, document) not in seen:
+            kinds[kind] += 1
+            seen.add((kind, document))
+            chosen.append(question)
+    return chosen
+
+
+def _peak_memory() -> int:
+    """Return the largest resident size of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")

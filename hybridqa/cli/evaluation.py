@@ -1,0 +1,128 @@
+"""`eval qa`, `bench` and `fetch`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from hybridqa.cli.session import ConfigOption, HomeOption, JsonOption, Session, reported
+
+MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(help="Measure quality, with controls.", no_args_is_help=True)
+    group.callback()(_evaluations)
+    group.command("qa")(qa)
+    app.add_typer(group, name="eval")
+    app.command()(bench)
+    app.command()(fetch)
+
+
+def _evaluations() -> None:
+    """Measure quality, with controls."""
+
+
+def qa(
+    context: typer.Context,
+    data: Annotated[Path, typer.Option(metavar="FILE", help="Questions, .jsonl or .jsonl.gz.")],
+    arms: Annotated[
+        str, typer.Option(help="Comma-separated; `auto` is the router.")
+    ] = "base,context,adapter,wrong-adapter,retrieval,both",
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Most questions.")] = None,
+    seed: Annotated[int, typer.Option(metavar="S")] = 0,
+    rows: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every answer as JSON Lines.")
+    ] = None,
+    markdown: MarkdownOption = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the same questions of every arm; F1, exact match and ROUGE-L with 95 % intervals.
+
+    Passages are taken into a home directory of their own, gone afterwards.
+    """
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.eval import report
+        from hybridqa.eval.qa import run_qa
+
+        names = [name.strip() for name in arms.split(",") if name.strip()]
+        with session.progress() as advance:
+            advance("loading models", 0, 1)
+            result = run_qa(session.config(), data, names, limit, seed, progress=advance)
+        if rows is not None:
+            lines = (json.dumps(row.as_dict(), ensure_ascii=False) for row in result.rows)
+            rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+        def render(console: Console) -> None:
+            if markdown:
+                typer.echo(report.markdown(result))
+                return
+            console.print(report.table(result))
+            console.print(report.differences(result))
+
+        session.show(result.as_dict(), render)
+
+
+def bench(
+    context: typer.Context,
+    only: Annotated[
+        str | None, typer.Option(metavar="ROWS", help="Comma-separated rows; default: all.")
+    ] = None,
+    quick: Annotated[bool, typer.Option(help="Small sizes: does it run?")] = False,
+    markdown: MarkdownOption = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure speed and memory as ratios of two things timed side by side.
+
+    Leave the machine alone meanwhile.
+    """
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.eval import speed
+
+        chosen = [name.strip() for name in (only or "").split(",") if name.strip()]
+        with session.progress() as advance:
+            advance("loading models", 0, 1)
+            result = speed.run_speed(session.config(), chosen, quick, advance)
+
+        def render(console: Console) -> None:
+            if markdown:
+                typer.echo(speed.markdown(result))
+            else:
+                console.print(speed.table(result))
+
+        session.show(result.as_dict(), render)
+
+
+def fetch(
+    context: typer.Context,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Download the embedded models once, so that later commands work offline."""
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.models.embedder import SentenceTransformerEmbedder
+        from hybridqa.models.fetch import fetch_embedded_model
+
+        with session.progress() as advance:
+            advance("fetching the language model", 0, 2)
+            folder = fetch_embedded_model()
+            advance("fetching the embedder", 1, 2)
+            SentenceTransformerEmbedder.from_checkpoint("embedded")
+            advance("done", 2, 2)
+
+        def render(console: Console) -> None:
+            console.print(f"The embedded model is in {folder}.", markup=False)
+
+        session.show({"model": str(folder)}, render)

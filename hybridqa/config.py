@@ -1,0 +1,135 @@
+"""Frozen settings and strict YAML loading: an unknown key or a wrong type is an error."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from hybridqa.errors import ConfigError
+
+T = TypeVar("T")
+
+STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ModelConfig:
+    """Which language model answers, and what it wears under every arm."""
+
+    name: str = "embedded"
+    """`embedded` (SmolLM2-135M-Instruct), a Hugging Face hub id, or a local folder."""
+
+    dtype: Literal["bfloat16", "float32", "float16"] = "bfloat16"
+    device: str = "auto"
+    """`auto` takes a GPU where there is one; otherwise a torch device name."""
+
+    reader: str | None = "embedded"
+    """Task adapter (a PEFT folder) that lies under every arm; `null` for models that can read."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class IndexConfig:
+    """Where chunks are kept and how they are found."""
+
+    url: str | None = None
+    """Qdrant server; `null` keeps the index in the home directory, in this process."""
+
+    api_key_env: str = "QDRANT_API_KEY"
+    """Environment variable that holds the server's API key, if it wants one."""
+
+    collection: str = "hybridqa"
+    tenant: str = "default"
+    embedder: str = "embedded"
+    """`embedded` (all-MiniLM-L6-v2), a sentence-transformers hub id, or a local folder."""
+
+    chunk_tokens: Annotated[int, Field(ge=32, le=230)] = 180
+    """Longest chunk, in tokens of the language model."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class InternalizeConfig:
+    """How documents become adapters."""
+
+    internalizer: Literal["associative", "distillation", "none"] = "associative"
+    hypernetwork: str = "embedded"
+    """Checkpoint folder of the associative hypernetwork; `embedded` ships with the package."""
+
+    rank: Annotated[int, Field(ge=1, le=256)] = 32
+    """Rank that adapters are compressed to."""
+
+    max_chunks: Annotated[int, Field(ge=1)] = 64
+    """Documents of more chunks are not internalized (they stay answerable by retrieval)."""
+
+    distillation_steps: Annotated[int, Field(ge=1)] = 60
+    distillation_questions: Annotated[int, Field(ge=1)] = 24
+    """Questions the model asks itself about one document."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class AnswerConfig:
+    """Limits of one answer."""
+
+    passages: Annotated[int, Field(ge=1, le=32)] = 5
+    """Retrieved chunks that stand in the prompt."""
+
+    max_tokens: Annotated[int, Field(ge=1, le=1024)] = 32
+    max_question_chars: Annotated[int, Field(ge=1)] = 4000
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Config:
+    """Everything a hybridqa process needs to know. Read from `configs/*.yaml`."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    index: IndexConfig = field(default_factory=IndexConfig)
+    internalize: InternalizeConfig = field(default_factory=InternalizeConfig)
+    answer: AnswerConfig = field(default_factory=AnswerConfig)
+    policy: str = "default"
+    """Name of a policy in `configs/policy/`, or a path to a YAML file."""
+
+
+def validate(cls: type[T], data: Any, origin: str) -> T:
+    """Return `data` as a `cls`.
+
+    Args:
+        data: As read from YAML.
+        origin: Named in errors: a file or option.
+
+    Raises:
+        ConfigError: Unknown key, wrong type or value out of range; names key and value.
+    """
+    try:
+        return TypeAdapter(cls).validate_python({} if data is None else data)
+    except ValidationError as exc:
+        lines = []
+        for error in exc.errors():
+            where = ".".join(str(part) for part in error["loc"]) or "(top level)"
+            lines.append(f"`{where}`: {error['msg']}, got {error['input']!r:.80}")
+        raise ConfigError(
+            f"`{origin}` is not valid: {'; '.join(lines)}. "
+            f"The fields of `{cls.__name__}` are documented in `configs/`."
+        ) from exc
+
+
+def load_yaml(cls: type[T], path: Path) -> T:
+    """Read a YAML file as a `cls`; nothing in it is executed.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or does not fit `cls`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(
+            f"Settings file `{path}` cannot be read: {exc}. Give the path of a YAML file."
+        ) from exc
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"Settings file `{path}` is not YAML: {exc}") from exc
+    return validate(cls, data, str(path))

@@ -1,0 +1,1 @@
+"""What the system does: ingest, retrieve, answer."""

@@ -1,0 +1,173 @@
+"""Take documents in: chunk, embed, index, publish, then internalize.
+
+A changed document is replaced at one instant, the catalog's commit: before it, questions see the
+old text and its adapters; after it, the new text and none of them. Chunks of the other revision
+may be in the index around that instant, but are never returned by a search.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from hybridqa.chunking import Chunker
+from hybridqa.errors import DocumentTooLongError, InternalizeError, SourceError
+from hybridqa.protocols import ChunkIndex, Embedder, IndexedChunk, Internalizer
+from hybridqa.routing.document_signals import document_signals
+from hybridqa.stores.adapters import AdapterStore
+from hybridqa.stores.catalog import Catalog
+from hybridqa.types import AdapterRecord, Chunk, Document, DocumentRecord
+
+
+class IngestStatus(StrEnum):
+    ADDED = "added"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """What became of one document."""
+
+    record: DocumentRecord
+    status: IngestStatus
+    adapter: AdapterRecord | None
+    """The live adapter made for this revision, now or before."""
+    internalized: bool
+    """Whether that adapter was made now."""
+    warning: str | None
+    """Why there is no adapter, although one was wanted."""
+    retired: int
+    """Adapters of the former text that were taken out of use."""
+    seconds: float
+
+
+class Ingestor:
+    """Writes documents into catalog, index and adapter store. One write at a time."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        index: ChunkIndex,
+        adapters: AdapterStore,
+        embedder: Embedder,
+        chunker: Chunker,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._catalog, self._index, self._adapters = catalog, index, adapters
+        self._embedder, self._chunker, self._clock = embedder, chunker, clock
+        self._writing = threading.Lock()
+
+    def recover(self) -> None:
+        """Undo what a crash left half-done: chunks never published, leftover adapter folders."""
+        with self._writing:
+            for document_id, content_hash in self._catalog.pending():
+                self._index.remove(document_id, keep_hash=self._catalog.live_hash(document_id))
+                self._catalog.abandon(document_id, content_hash)
+            self._adapters.sweep()
+
+    def ingest(self, document: Document, internalizer: Internalizer | None = None) -> Ingested:
+        """Take one document in; durable and answerable when this returns.
+
+        Args:
+            document: Replaces the document of the same id, if its text differs.
+            internalizer: Makes an adapter; `None` leaves the document to retrieval.
+
+        Raises:
+            SourceError: The document has no text.
+            StoreError: Disk or index failed; the former revision, if any, is still there.
+        """
+        if not document.text.strip():
+            raise SourceError(
+                f"Document `{document.id}` has no text. Check that its source is not empty."
+            )
+        began = time.perf_counter()
+        with self._writing:
+            former = self._catalog.find(document.id)
+            chunks = self._chunker.chunk(document)
+            record, status, retired = self._publish(document, chunks, former)
+            adapter, made, warning = self._internalize(document, chunks, internalizer)
+        return Ingested(
+            record=record,
+            status=status,
+            adapter=adapter,
+            internalized=made,
+            warning=warning,
+            retired=retired,
+            seconds=time.perf_counter() - began,
+        )
+
+    def delete(self, document_id: str) -> list[str]:
+        """Delete a document: text, chunks and adapters. Returns the removed adapters' ids.
+
+        Raises:
+            UnknownDocumentError: There is no such document.
+        """
+        with self._writing:
+            # From here on nothing of it can be found; what follows frees the space.
+            removed = self._catalog.delete(document_id)
+            self._index.remove(document_id)
+            for adapter_id in removed:
+                self._adapters.discard(adapter_id)
+        return removed
+
+    def _publish(
+        self, document: Document, chunks: list[Chunk], former: DocumentRecord | None
+    ) -> tuple[DocumentRecord, IngestStatus, int]:
+        now = self._clock()
+        record = DocumentRecord(
+            document=document,
+            signals=document_signals(document, now),
+            chunks=len(chunks),
+            ingested_at=now,
+            first_ingested_at=former.first_ingested_at if former else now,
+        )
+        if former and former.document.content_hash == document.content_hash:
+            record = replace(record, ingested_at=former.ingested_at)
+            if record != former:
+                self._catalog.touch(record)
+            return record, IngestStatus.UNCHANGED, 0
+        vectors = self._embedder.embed([chunk.text for chunk in chunks])
+        self._catalog.begin(document.id, document.content_hash)
+        try:
+            self._index.add(
+                IndexedChunk(chunk=chunk, vector=vector, modified_at=document.modified_at)
+                for chunk, vector in zip(chunks, vectors, strict=True)
+            )
+            retired = self._catalog.commit(record)
+        except BaseException:
+            self._index.remove(
+                document.id, keep_hash=former.document.content_hash if former else None
+            )
+            self._catalog.abandon(document.id, document.content_hash)
+            raise
+        if former:
+            self._index.remove(document.id, keep_hash=document.content_hash)
+        status = IngestStatus.CHANGED if former else IngestStatus.ADDED
+        return record, status, len(retired)
+
+    def _internalize(
+        self, document: Document, chunks: list[Chunk], internalizer: Internalizer | None
+    ) -> tuple[AdapterRecord | None, bool, str | None]:
+        """Return the live adapter, whether it was made now, and why there is none."""
+        if internalizer is None:
+            return None, False, None
+        for adapter in self._catalog.adapters(document.id):
+            if (
+                adapter.state == "live"
+                and adapter.content_hash == document.content_hash
+                and adapter.internalizer_fingerprint == internalizer.fingerprint
+            ):
+                return adapter, False, None
+        try:
+            made = internalizer.internalize(document, chunks)
+        except (DocumentTooLongError, InternalizeError) as exc:
+            return None, False, str(exc)
+        adapter = self._adapters.publish(
+            made, document, internalizer.name, internalizer.fingerprint
+        )
+        return adapter, True, None

@@ -1,0 +1,127 @@
+"""All errors that hybridqa raises on purpose.
+
+HybridQAError
+├── InputError                 what the caller gave cannot be used (CLI exit code 2)
+│   ├── ConfigError            a settings or policy file
+│   ├── SourceError            a file or folder to ingest
+│   ├── QuestionError          a question
+│   ├── UnknownDocumentError   no document of that id
+│   └── UnknownAdapterError    no adapter of that id
+├── ModelError                 a base model or embedder that cannot be loaded
+│   └── FetchError             a download that failed or has the wrong hash
+├── AdapterError               an adapter that cannot be used
+│   ├── CorruptAdapterError    files differ from the manifest
+│   └── AdapterMismatchError   made for another base model
+├── DocumentTooLongError       more than the internalizer takes
+├── InternalizeError           no adapter could be made of this document
+├── StoreError                 the home directory or index is unusable
+│   ├── HomeInUseError         another process has it open
+│   └── IndexUnavailableError  Qdrant does not answer
+└── StaleDocumentError         the document changed while it was being worked on
+"""
+
+
+class HybridQAError(Exception):
+    """Any error raised on purpose; the message names thing, value, limit and remedy."""
+
+
+class InputError(HybridQAError):
+    """What the caller gave cannot be used."""
+
+
+class ConfigError(InputError):
+    """A settings or policy file has an unknown key, a wrong type or a value out of range."""
+
+
+class SourceError(InputError):
+    """A file or folder cannot be ingested."""
+
+
+class QuestionError(InputError):
+    """A question is empty or too long."""
+
+
+class UnknownDocumentError(InputError):
+    """No document of that id."""
+
+    def __init__(self, document_id: str) -> None:
+        self.document_id = document_id
+        super().__init__(
+            f"There is no document `{document_id}`. `hybridqa documents list` shows all ids."
+        )
+
+
+class UnknownAdapterError(InputError):
+    """No adapter of that id."""
+
+    def __init__(self, adapter_id: str) -> None:
+        self.adapter_id = adapter_id
+        super().__init__(
+            f"There is no adapter `{adapter_id}`. `hybridqa adapters list` shows all ids."
+        )
+
+
+class ModelError(HybridQAError):
+    """A base model, task adapter or embedder cannot be loaded."""
+
+
+class FetchError(ModelError):
+    """A download failed or does not have the expected hash."""
+
+
+class AdapterError(HybridQAError):
+    """An adapter cannot be used."""
+
+
+class CorruptAdapterError(AdapterError):
+    """The files of an adapter differ from what the manifest recorded, or are foreign."""
+
+
+class AdapterMismatchError(AdapterError):
+    """The adapter was made for another base model."""
+
+    def __init__(self, adapter_id: str, made_for: str, found: str) -> None:
+        self.adapter_id, self.made_for, self.found = adapter_id, made_for, found
+        super().__init__(
+            f"Adapter `{adapter_id[:12]}` was made for the model with fingerprint "
+            f"`{made_for[:12]}`, but the loaded model has `{found[:12]}`. Load the model it was "
+            "made for, or ingest its document again to make a new adapter."
+        )
+
+
+class DocumentTooLongError(HybridQAError):
+    """The document exceeds what the internalizer takes."""
+
+    def __init__(self, document_id: str, tokens: int, limit: int) -> None:
+        self.document_id, self.tokens, self.limit = document_id, tokens, limit
+        super().__init__(
+            f"Document `{document_id}` has {tokens} tokens, limit {limit}. "
+            "Split it, or ingest it with `--internalizer none` to answer by retrieval."
+        )
+
+
+class InternalizeError(HybridQAError):
+    """No adapter could be made of a document."""
+
+
+class StoreError(HybridQAError):
+    """The home directory, catalog or index is unusable."""
+
+
+class HomeInUseError(StoreError):
+    """Another process has the home directory open."""
+
+    def __init__(self, home: str) -> None:
+        self.home = home
+        super().__init__(
+            f"The home directory `{home}` is in use by another process. "
+            "Wait for it, or choose another with `--home DIR`."
+        )
+
+
+class IndexUnavailableError(StoreError):
+    """Qdrant does not answer."""
+
+
+class StaleDocumentError(HybridQAError):
+    """The document changed while it was being worked on."""

@@ -1,0 +1,94 @@
+"""Load a frozen causal language model with its tokenizer and its weights' fingerprint."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hybridqa.errors import ModelError
+from hybridqa.models.fetch import fetch_embedded_model
+from hybridqa.models.fingerprint import fingerprint_weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, eq=False)
+class BaseModel:
+    """A frozen model. Nothing in hybridqa ever changes its weights."""
+
+    name: str
+    """As in the config; written into exported adapters as `base_model_name_or_path`."""
+
+    fingerprint: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Held while the model runs with adapters worn; see `lora.worn`."""
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @classmethod
+    def from_checkpoint(cls, name: str, dtype: str = "bfloat16", device: str = "auto") -> BaseModel:
+        """Load `embedded`, a hub id or a local folder.
+
+        Raises:
+            ModelError: No such model, no safetensors weights, or no tokenizer.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        folder = _resolve(name)
+        fingerprint = fingerprint_weights(folder)
+        if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
+            raise ModelError(
+                f"Model folder `{folder}` has no tokenizer (`tokenizer.json` or "
+                "`tokenizer.model`). Save it there with `tokenizer.save_pretrained(folder)`."
+            )
+        try:
+            tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=getattr(torch, dtype), use_safetensors=True
+            )
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as exc:
+            raise ModelError(
+                f"Model `{name}` cannot be loaded from `{folder}`: {exc}. It must be a causal "
+                "language model that transformers knows without remote code."
+            ) from exc
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = model.to(device).eval().requires_grad_(False)
+        public_name = "HuggingFaceTB/SmolLM2-135M-Instruct" if name == "embedded" else name
+        return cls(public_name, fingerprint, model, tokenizer)
+
+
+def _resolve(name: str) -> Path:
+    if name == "embedded":
+        return fetch_embedded_model()
+    if Path(name).is_dir():
+        return Path(name)
+    if name.startswith((".", "/", "~")) or "\\" in name:
+        raise ModelError(
+            f"Model folder `{name}` does not exist. Give a folder with config.json, tokenizer and "
+            "safetensors weights, a Hugging Face hub id, or `embedded`."
+        )
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        files = ["*.safetensors", "*.json", "tokenizer.model", "*.jinja"]
+        return Path(snapshot_download(name, allow_patterns=files))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as exc:
+        raise ModelError(
+            f"Model `{name}` is neither a local folder nor can it be fetched from the hub: {exc}. "
+            "Check the name and the network, or use `embedded`."
+        ) from exc

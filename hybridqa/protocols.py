@@ -1,0 +1,175 @@
+"""The seams: what each collaborator offers, as structural types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from hybridqa.types import Adapter, Chunk, Document, Hit, Internalized
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Source(Protocol):
+    """Where documents come from: files, a web site, a repository."""
+
+    def documents(self) -> Iterator[Document]:
+        """Yield every document, in a stable order.
+
+        Raises:
+            SourceError: A document cannot be read. Names the file and the remedy.
+        """
+        ...
+
+
+class Embedder(Protocol):
+    """Turns texts into dense vectors of unit length."""
+
+    @property
+    def dimension(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the model; an index built with another fingerprint is refused."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit vectors of shape (len(texts), dimension)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFilter:
+    """Restricts a search by payload. `None` means no restriction."""
+
+    document_ids: Sequence[str] | None = None
+    modified_after: datetime | None = None
+    """Only documents whose `modified_at` is known and at or after this time."""
+    modified_before: datetime | None = None
+    """Only documents whose `modified_at` is known and before this time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexedChunk:
+    """A chunk with its dense vector and the payload that filters read."""
+
+    chunk: Chunk
+    vector: NDArray[np.float32]
+    """Shape (dimension,), unit length."""
+    modified_at: datetime | None = None
+
+
+class ChunkIndex(Protocol):
+    """Chunks findable by meaning (dense) and words (BM25), fused by the engine with RRF.
+
+    Bound to one tenant at construction. Writes are durable when the call returns.
+    """
+
+    def add(self, chunks: Iterable[IndexedChunk]) -> None:
+        """Insert chunks; one of the same document revision and start replaces its equal."""
+        ...
+
+    def search(
+        self,
+        text: str,
+        vector: NDArray[np.float32],
+        limit: int,
+        where: SearchFilter = SearchFilter(),
+    ) -> list[Hit]:
+        """Return at most `limit` hits, best first. An empty index yields an empty list."""
+        ...
+
+    def remove(self, document_id: str, keep_hash: str | None = None) -> None:
+        """Remove a document's chunks, all or those of every revision but `keep_hash`."""
+        ...
+
+    def count(self, document_id: str | None = None) -> int: ...
+
+    def revisions(self) -> set[tuple[str, str]]:
+        """Return every (document_id, content_hash) that has chunks, for recovery."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Internalizer(Protocol):
+    """Turns a document into weights the base model can wear."""
+
+    @property
+    def name(self) -> str:
+        """`associative` or `distillation`."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of weights and settings: equal fingerprints make equal adapters."""
+        ...
+
+    def internalize(self, document: Document, chunks: Sequence[Chunk]) -> Internalized:
+        """Return an adapter; no model is modified.
+
+        Args:
+            document: Its text is never truncated.
+            chunks: Cover the text, each at most the internalizer's context.
+
+        Raises:
+            DocumentTooLongError: More chunks than it was made for.
+            InternalizeError: No adapter could be made, e.g. no question survived.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """One request to a generator."""
+
+    question: str
+    passages: Sequence[str] = ()
+    """Evidence that stands before the question, best first."""
+    adapters: Sequence[Adapter] = ()
+    """Worn together for this request only: a task adapter, then document adapters."""
+    quote_from: Sequence[str] | None = None
+    """If given, the answer must be a literal span of one of these texts."""
+    max_tokens: int = 48
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """What a generator returns for one prompt."""
+
+    text: str
+    token_ids: Sequence[int]
+    logprobs: Sequence[float]
+    """Of each token (end of sequence included) under the *unconstrained* distribution."""
+    span: tuple[int, int, int] | None
+    """With `quote_from`: (index of the text, start, end) such that the quoted characters are
+    `quote_from[index][start:end]`; `None` if nothing was quoted (the model abstained)."""
+    abstained: bool
+    prompt_tokens: int
+    first_token_s: float
+    """From the call to this request's first token (the whole batch's prefill included)."""
+    seconds: float
+
+
+class Generator(Protocol):
+    """Prompt in, text out. Greedy; requests with different adapters share a batch."""
+
+    @property
+    def model_fingerprint(self) -> str: ...
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Generation]:
+        """Return one generation per prompt, in order.
+
+        Raises:
+            AdapterMismatchError: An adapter was made for another base model.
+            QuestionError: A prompt exceeds the model's context.
+        """
+        ...
+
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        """Yield the answer's text piece by piece."""
+        ...

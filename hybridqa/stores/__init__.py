@@ -1,0 +1,1 @@
+"""Durable state: home directory, catalog, adapters, chunk index."""

@@ -1,0 +1,242 @@
+"""The values that everything else passes around: frozen, plain, without behaviour of their own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Arm(StrEnum):
+    """Where an answer comes from."""
+
+    BASE = "base"
+    """The model alone (with its task adapter, if it has one)."""
+    ADAPTER = "adapter"
+    """The model wearing the adapter of a document; no document in the prompt."""
+    RETRIEVAL = "retrieval"
+    """Retrieved passages in the prompt."""
+    BOTH = "both"
+    """Retrieved passages in the prompt and the adapter worn."""
+
+
+class Style(StrEnum):
+    """How freely an answer may be worded."""
+
+    QUOTE = "quote"
+    """Every token continues a literal span of the evidence at hand."""
+    FREE = "free"
+    """Unconstrained decoding."""
+
+
+def content_hash(text: str) -> str:
+    """Return the SHA-256 of a document's text alone: metadata never changes it."""
+    return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """One source text with what is known of its life."""
+
+    id: str
+    """Stable across runs: the same source yields the same id."""
+    text: str
+    title: str
+    source: str
+    """Where it came from: a path or URL."""
+    modified_at: datetime | None = None
+    """Last change, timezone-aware. See `modified_by` for how far to trust it."""
+    modified_by: str = "unknown"
+    """Who says so: `owner` (front matter), `git`, `filesystem` or `unknown`."""
+    revisions: Sequence[datetime] = ()
+    """Times of all known revisions, newest first; empty where there is no history."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """The owner's own words, e.g. `stability: volatile`, `citation: required`."""
+
+    @property
+    def content_hash(self) -> str:
+        return content_hash(self.text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """A span of a document: `text == document.text[start:end]`."""
+
+    document_id: str
+    content_hash: str
+    """Of the whole document: which revision this span belongs to."""
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hit:
+    """A chunk that a search returned."""
+
+    chunk: Chunk
+    score: float
+    """Fused rank score (RRF); comparable within one search only."""
+    similarity: float
+    """Cosine similarity of query and chunk in [-1, 1]; comparable across searches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """A judgement in [0, 1] with the evidence it rests on, in plain words."""
+
+    value: float
+    reasons: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentSignals:
+    """What ingest learned about a document."""
+
+    volatility: Signal
+    """0: the truth does not change; 1: it changes all the time."""
+    citation_need: Signal
+    """0: nobody asks for the source; 1: it must be shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuerySignals:
+    """What a question asks for, beyond its subject."""
+
+    volatility: Signal
+    citation_need: Signal
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentRecord:
+    """A document as the catalog knows it: the live revision."""
+
+    document: Document
+    signals: DocumentSignals
+    chunks: int
+    ingested_at: datetime
+    """When this revision was taken in."""
+    first_ingested_at: datetime
+    """When the document was first seen; earlier than `ingested_at` once it has changed."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoraLayer:
+    """Low-rank change of one linear layer: `delta = up @ down`, any scaling folded into `up`."""
+
+    down: torch.Tensor
+    """Shape (rank, d_in)."""
+    up: torch.Tensor
+    """Shape (d_out, rank)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """Low-rank weights as a value: passed to a call, never loaded into a model."""
+
+    id: str
+    """Content address: SHA-256 of the factors."""
+    layers: Mapping[str, LoraLayer]
+    """By module path in the base model, e.g. `model.layers.16.mlp.down_proj`."""
+    model_fingerprint: str
+    """Of the base model whose weights the factors were made for."""
+
+
+class AdapterState(StrEnum):
+    LIVE = "live"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterRecord:
+    """What the store's manifest says about a document adapter."""
+
+    id: str
+    document_id: str
+    content_hash: str
+    """Of the document revision that was internalized."""
+    model_fingerprint: str
+    internalizer: str
+    """`associative` or `distillation`."""
+    internalizer_fingerprint: str
+    """Hash of the internalizer's weights and settings."""
+    task_adapter_id: str | None
+    """Task adapter that this adapter was made on top of and must be stacked on."""
+    rank: int
+    energy: float
+    """Share of the uncompressed update's squared norm that the rank keeps, in [0, 1]."""
+    chunks: int
+    size_bytes: int
+    seconds: float
+    """Time that internalizing took."""
+    created_at: datetime
+    state: AdapterState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Internalized:
+    """What an internalizer returns: the adapter and how it came to be."""
+
+    adapter: Adapter
+    task_adapter: Adapter | None
+    """Stack the adapter on this one."""
+    rank: int
+    energy: float
+    chunks: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Citation:
+    """A span of a document that carries (part of) an answer."""
+
+    document_id: str
+    start: int
+    end: int
+    quote: str
+    """Exactly `document.text[start:end]`."""
+    score: float
+    """How well the span supports the answer, in [0, 1]; 1 is verbatim."""
+    verified: str
+    """How it was checked: `verbatim` (the answer is this span) or `overlap`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What the router chose, and why."""
+
+    arm: Arm
+    reasons: Sequence[str]
+    document_ids: Sequence[str]
+    """Documents that the best hits (or the caller) name, best first."""
+    adapter: AdapterRecord | None
+    query: QuerySignals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the user gets."""
+
+    question: str
+    text: str
+    """Empty when abstained."""
+    arm: Arm
+    style: Style
+    reasons: Sequence[str]
+    citations: Sequence[Citation]
+    adapter: AdapterRecord | None
+    """The adapter that was worn, if any."""
+    confidence: float
+    """Geometric mean of the model's own token probabilities, in [0, 1]."""
+    timings_ms: Mapping[str, float]
+    """By stage: `retrieve`, `route`, `first_token`, `generate`, `verify`, `total`."""
+
+    @property
+    def abstained(self) -> bool:
+        return not self.text
