@@ -43,7 +43,13 @@ class FileSource:
                 files, other kinds of files and links that lead out are skipped.
             root: Folder that ids are relative to.
             max_bytes: Larger files are errors.
+
+        Raises:
+            SourceError: A path is empty.
         """
+        paths = list(paths)
+        if "" in paths:  # `Path("")` would be the current folder
+            raise SourceError("A path is empty. Give the path of a file or folder.")
         self._paths = [_absolute(Path(path).expanduser()) for path in paths]
         self._root = None if root is None else _absolute(Path(root).expanduser())
         self._max_bytes = max_bytes
@@ -132,7 +138,7 @@ class FileSource:
         if len(data) > self._max_bytes:
             raise SourceError(
                 f"`{path}` has {max(status.st_size, len(data))} bytes, limit {self._max_bytes}. "
-                "Split it, or raise `max_bytes`."
+                "Split it, or give `FileSource` a larger `max_bytes`."
             )
         return data, datetime.fromtimestamp(status.st_mtime, UTC)
 

@@ -11,8 +11,9 @@ from hybridqa.config import Config
 from hybridqa.errors import InputError
 from hybridqa.eval.arms import SEARCHING, WEARING, ArmName, StyledArm
 from hybridqa.eval.datasets import Case, Passage, Sample
+from hybridqa.internalize.compress import take_shares
 from hybridqa.protocols import Internalizer, Prompt
-from hybridqa.types import Adapter, AdapterRecord, Document, Hit, Style
+from hybridqa.types import Adapter, AdapterRecord, Chunk, Document, Hit, Style
 from hybridqa.wiring import HybridQA
 
 Progress = Callable[[str, int, int], None]
@@ -46,11 +47,11 @@ class Bench:
             InputError: The arms need what the config or the sample does not have.
         """
         self._qa, self._sample, self._arms = qa, sample, frozenset(arms)
-        self._texts = {p.id: p.context for p in sample.passages}
         following = [*sample.passages[1:], sample.passages[0]]
         self._next = {p.id: n.id for p, n in zip(sample.passages, following, strict=True)}
         self._adapters: dict[str, AdapterRecord] = {}
         self._hits: dict[tuple[str, str], list[Hit]] = {}
+        self._chunks: dict[tuple[str, str], Chunk] = {}
         self.warnings: dict[str, str] = {}
         """Why passages have no adapter, by passage id."""
         wearing = sorted(self._arms & WEARING)
@@ -90,6 +91,14 @@ class Bench:
         """Return the evidence found for a question, best first."""
         return self._hits[_key(case)]
 
+    def _best_chunk(self, question: str, passage_id: str) -> Chunk:
+        """Return where in a passage its evidence for a question lies, as the engine finds it."""
+        key = passage_id, question
+        if key not in self._chunks:
+            count = self._qa.config.answer.passages
+            self._chunks[key] = self._qa.retriever.search(question, count, [passage_id])[0].chunk
+        return self._chunks[key]
+
     def length(self, arm: StyledArm, case: Case) -> int:
         """Return the characters of the prompt that `prompt` would make."""
         return len(case.question) + sum(map(len, self._passages(arm, case)))
@@ -122,12 +131,12 @@ class Bench:
     def _worn(self, arm: StyledArm, case: Case) -> tuple[Adapter, ...] | None:
         """Return the adapters that lie under an answer; `None` if its own is missing."""
         if arm.arm is ArmName.ADAPTER:
-            return self._stack(case.passage.id)
+            return self._stack(case.question, case.passage.id)
         if arm.arm is ArmName.WRONG_ADAPTER:
-            return self._stack(self._next[case.passage.id])
+            return self._stack(case.question, self._next[case.passage.id])
         if arm.arm is ArmName.BOTH:
             hits = self.hits(case)
-            return self._stack(hits[0].chunk.document_id) if hits else None
+            return self._stack(case.question, hits[0].chunk.document_id) if hits else None
         quotes = arm.style is Style.QUOTE
         below = self.task_adapter if arm.arm is ArmName.BASE and quotes else self._qa.reader
         return (below,) if below else ()
@@ -144,12 +153,19 @@ class Bench:
             return self._qa.associative.task_adapter
         return self._qa.reader
 
-    def _stack(self, passage_id: str) -> tuple[Adapter, ...] | None:
+    def _stack(self, question: str, passage_id: str) -> tuple[Adapter, ...] | None:
+        """Return a passage's adapter on its task adapter, worn in part as the engine wears it."""
         record = self._adapters.get(passage_id)
         if record is None:
             return None
-        adapter = self._qa.adapters.load(record)
-        return (self.task_adapter, adapter) if self.task_adapter else (adapter,)
+        adapter, count = self._qa.adapters.load(record), len(record.shares)
+        if count > 1:
+            chunk = self._best_chunk(question, passage_id)
+            overlaps = [min(e, chunk.end) - max(s, chunk.start) for s, e in record.shares]
+            adapter = take_shares(adapter, [overlaps.index(max(overlaps))], count)
+        if record.task_adapter_id is None:
+            return (adapter,)
+        return self._qa.task_adapters[record.task_adapter_id], adapter
 
 
 def _key(case: Case) -> tuple[str, str]:

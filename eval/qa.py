@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -264,7 +263,7 @@ def _outcome(arm: StyledArm, made: Generation | str, case: Case) -> Outcome:
     return Outcome(
         answer=answer,
         scores=score(answer, case.answers),
-        confidence=0.0 if isinstance(made, str) else _confidence(made),
+        confidence=0.0 if isinstance(made, str) else made.confidence,
         route=str(arm.arm),
         error=made if isinstance(made, str) else None,
     )
@@ -294,11 +293,6 @@ def _routed(qa: HybridQA, cases: Sequence[Case], progress: Progress) -> list[Out
         outcomes.append(outcome)
         progress(str(ArmName.AUTO), n, len(cases))
     return outcomes
-
-
-def _confidence(generation: Generation) -> float:
-    logprobs = generation.logprobs
-    return math.exp(sum(logprobs) / len(logprobs)) if logprobs else 0.0
 
 
 def _arm_report(

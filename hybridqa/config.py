@@ -59,8 +59,11 @@ class InternalizeConfig:
     hypernetwork: str = "embedded"
     """Checkpoint folder of the associative hypernetwork; `embedded` ships with the package."""
 
-    rank: Annotated[int, Field(ge=1, le=256)] = 32
-    """Rank that adapters are compressed to."""
+    rank: Annotated[int, Field(ge=1, le=256)] = 16
+    """Rank that each chunk's update is compressed to; chunks stand side by side in an adapter."""
+
+    max_rank: Annotated[int, Field(ge=1, le=512)] = 128
+    """Rank of a whole adapter; documents of more chunks get less for each."""
 
     max_chunks: Annotated[int, Field(ge=1)] = 64
     """Documents of more chunks are not internalized (they stay answerable by retrieval)."""

@@ -6,7 +6,8 @@ HybridQAError
 │   ├── SourceError            a file or folder to ingest
 │   ├── QuestionError          a question
 │   ├── UnknownDocumentError   no document of that id
-│   └── UnknownAdapterError    no adapter of that id
+│   ├── UnknownAdapterError    no adapter of that id
+│   └── NoLiveAdapterError     an adapter's answer was asked for, and there is none to wear
 ├── ModelError                 a base model or embedder that cannot be loaded
 │   └── FetchError             a download that failed or has the wrong hash
 ├── AdapterError               an adapter that cannot be used
@@ -59,6 +60,23 @@ class UnknownAdapterError(InputError):
         super().__init__(
             f"There is no adapter `{adapter_id}`. `hybridqa adapters list` shows all ids."
         )
+
+
+class NoLiveAdapterError(InputError):
+    """The caller asked for an adapter's answer, and there is none to wear."""
+
+    def __init__(self, arm: str, document_id: str | None) -> None:
+        self.arm, self.document_id = arm, document_id
+        what = (
+            f"document `{document_id}` has no live adapter" if document_id else "no document fits"
+        )
+        remedy = (
+            "Ingest it with `--internalizer associative`, or ask with `--arm retrieval`."
+            if document_id
+            else "Name one that was ingested with `--internalizer associative`, or ask with "
+            "`--arm retrieval`."
+        )
+        super().__init__(f"The arm `{arm}` was asked for, but {what}. {remedy}")
 
 
 class ModelError(HybridQAError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -154,6 +155,11 @@ class Generation:
     """From the call to this request's first token (the whole batch's prefill included)."""
     seconds: float
 
+    @property
+    def confidence(self) -> float:
+        """Geometric mean of the tokens' probabilities, in [0, 1]; 0 without tokens."""
+        return math.exp(sum(self.logprobs) / len(self.logprobs)) if self.logprobs else 0.0
+
 
 class Generator(Protocol):
     """Prompt in, text out. Greedy; requests with different adapters share a batch."""
@@ -167,6 +173,14 @@ class Generator(Protocol):
         Raises:
             AdapterMismatchError: An adapter was made for another base model.
             QuestionError: A prompt exceeds the model's context.
+        """
+        ...
+
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
+        """Return how likely the model finds each answer, without generating.
+
+        The geometric mean of the answer's tokens' probabilities (end of sequence included) after
+        its prompt, in [0, 1]; `quote_from` plays no part.
         """
         ...
 

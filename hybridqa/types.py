@@ -171,7 +171,12 @@ class AdapterRecord:
     rank: int
     energy: float
     """Share of the uncompressed update's squared norm that the rank keeps, in [0, 1]."""
-    chunks: int
+    shares: Sequence[tuple[int, int]]
+    """Spans of the document, (start, end), that hold equal shares of the rank, in this order.
+
+    An adapter may be worn in part: the shares of the spans that bear on a question. One span
+    over the whole text means that it cannot be divided.
+    """
     size_bytes: int
     seconds: float
     """Time that internalizing took."""
@@ -188,7 +193,8 @@ class Internalized:
     """Stack the adapter on this one."""
     rank: int
     energy: float
-    chunks: int
+    shares: Sequence[tuple[int, int]]
+    """As in `AdapterRecord`."""
     seconds: float
 
 

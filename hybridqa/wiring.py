@@ -6,13 +6,13 @@ Pieces are built when first used, so that listing documents does not load a lang
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from hybridqa.config import Config, load_yaml
 from hybridqa.errors import AdapterError, ConfigError, InputError
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from hybridqa.internalize.associative import AssociativeInternalizer
     from hybridqa.models.base import BaseModel
     from hybridqa.models.generator import TorchGenerator
+
+T = TypeVar("T")
 
 _PACKAGE = Path(__file__).parent
 EMBEDDED_CHECKPOINTS = _PACKAGE / "checkpoints" / "smollm2-135m-instruct"
@@ -56,6 +58,21 @@ def load_policy(name_or_path: str) -> Policy:
     return load_yaml(Policy, shipped / f"{name_or_path}.yaml")
 
 
+class _Part(Generic[T]):
+    """An attribute that is built when first used, once, whichever threads ask for it."""
+
+    def __init__(self, build: Callable[[HybridQA], T]) -> None:
+        self._build, self._name = build, build.__name__
+
+    def __get__(self, instance: HybridQA, owner: type) -> T:
+        with instance._building:
+            parts = instance.__dict__  # found there from now on, before this is asked
+            if self._name not in parts:
+                parts[self._name] = self._build(instance)
+            part: T = parts[self._name]
+            return part
+
+
 class HybridQA:
     """A home directory with its documents and adapters, open for questions.
 
@@ -75,6 +92,7 @@ class HybridQA:
         """
         self.config = config
         self.policy = load_policy(config.policy)
+        self._building = threading.RLock()
         with ExitStack() as stack:
             self.home = stack.enter_context(Home(home))
             self.catalog = Catalog(self.home.catalog_path)
@@ -148,14 +166,13 @@ class HybridQA:
             raise InputError(f"`{folder}` is there already. Name a new or empty folder.")
         stack = [self.adapters.load(record)]
         if record.task_adapter_id is not None:
-            task_adapters = {adapter.id: adapter for adapter in self._task_adapters()}
-            if record.task_adapter_id not in task_adapters:
+            if record.task_adapter_id not in self.task_adapters:
                 raise AdapterError(
                     f"Adapter `{record.id[:12]}` lies on the task adapter "
                     f"`{record.task_adapter_id[:12]}`, which this config does not load. Use the "
                     "model, reader and hypernetwork that it was made with."
                 )
-            stack.insert(0, task_adapters[record.task_adapter_id])
+            stack.insert(0, self.task_adapters[record.task_adapter_id])
         export_stack(folder, stack, self.base.name)
         return record
 
@@ -183,14 +200,14 @@ class HybridQA:
 
     # What it is made of
 
-    @cached_property
+    @_Part
     def base(self) -> BaseModel:
         from hybridqa.models.base import BaseModel
 
         model = self.config.model
         return BaseModel.from_checkpoint(model.name, model.dtype, model.device)
 
-    @cached_property
+    @_Part
     def reader(self) -> Adapter | None:
         from hybridqa.stores.task_adapters import load_task_adapter
 
@@ -200,25 +217,40 @@ class HybridQA:
         path = EMBEDDED_CHECKPOINTS / "reader" if folder == "embedded" else Path(folder)
         return load_task_adapter(path, self.base.fingerprint)
 
-    @cached_property
+    @_Part
+    def task_adapters(self) -> Mapping[str, Adapter]:
+        """By id, what adapters in the catalog may have been made on.
+
+        An id depends on the model too, so one that does not fit is never looked up.
+        """
+        from hybridqa.internalize.associative import TASK_ADAPTER
+        from hybridqa.stores.task_adapters import load_task_adapter
+
+        adapters = [self.reader] if self.reader else []
+        folder = self._hypernetwork_folder / TASK_ADAPTER
+        if folder.is_dir():
+            adapters.append(load_task_adapter(folder, self.base.fingerprint))
+        return {adapter.id: adapter for adapter in adapters}
+
+    @_Part
     def generator(self) -> TorchGenerator:
         from hybridqa.models.generator import TorchGenerator
 
         return TorchGenerator(self.base)
 
-    @cached_property
+    @_Part
     def embedder(self) -> Embedder:
         from hybridqa.models.embedder import SentenceTransformerEmbedder
 
         return SentenceTransformerEmbedder.from_checkpoint(self.config.index.embedder)
 
-    @cached_property
+    @_Part
     def chunker(self) -> Chunker:
         from hybridqa.chunking import Chunker
 
         return Chunker(self.base.tokenizer.backend_tokenizer, self.config.index.chunk_tokens)
 
-    @cached_property
+    @_Part
     def index(self) -> ChunkIndex:
         settings = self.config.index
         index: ChunkIndex
@@ -239,11 +271,11 @@ class HybridQA:
         self._closing.callback(index.close)
         return index
 
-    @cached_property
+    @_Part
     def adapters(self) -> AdapterStore:
         return AdapterStore(self.home.adapters_path, self.catalog, self.base.name)
 
-    @cached_property
+    @_Part
     def ingestor(self) -> Ingestor:
         from hybridqa.engines.ingest import Ingestor
 
@@ -253,43 +285,50 @@ class HybridQA:
         ingestor.recover()
         return ingestor
 
-    @cached_property
+    @_Part
     def retriever(self) -> Retriever:
         from hybridqa.engines.retrieve import Retriever
 
         return Retriever(self.embedder, self.index, self.catalog)
 
-    @cached_property
+    @_Part
     def answerer(self) -> Answerer:
-        from hybridqa.engines.answer import Answerer, Limits
+        from hybridqa.engines.answer import Answerer
+        from hybridqa.engines.route import Router
 
         settings = self.config.answer
         return Answerer(
-            catalog=self.catalog,
-            retriever=self.retriever,
+            router=Router(
+                catalog=self.catalog,
+                retriever=self.retriever,
+                policy=self.policy,
+                model_fingerprint=self.base.fingerprint,
+                task_adapter_ids=frozenset(self.task_adapters),
+                passages=settings.passages,
+                clock=_now,
+            ),
             generator=self.generator,
             adapters=self.adapters,
-            task_adapters={adapter.id: adapter for adapter in self._task_adapters()},
+            task_adapters=self.task_adapters,
             reader=self.reader,
-            policy=self.policy,
-            limits=Limits(
-                passages=settings.passages,
-                max_tokens=settings.max_tokens,
-                max_question_chars=settings.max_question_chars,
-            ),
-            clock=_now,
+            max_tokens=settings.max_tokens,
+            max_question_chars=settings.max_question_chars,
         )
 
-    @cached_property
+    @_Part
     def associative(self) -> AssociativeInternalizer:
         from hybridqa.internalize.associative import AssociativeInternalizer
 
         settings = self.config.internalize
         return AssociativeInternalizer.from_checkpoint(
-            self._hypernetwork_folder, self.base, settings.rank, settings.max_chunks
+            self._hypernetwork_folder,
+            self.base,
+            rank=settings.rank,
+            max_rank=settings.max_rank,
+            max_chunks=settings.max_chunks,
         )
 
-    @cached_property
+    @_Part
     def distillation(self) -> Internalizer:
         from hybridqa.internalize.distillation import DistillationInternalizer
 
@@ -328,20 +367,6 @@ class HybridQA:
         checked_question(question, self.config.answer.max_question_chars)
         for document_id in document_ids:
             self.catalog.get(document_id)
-
-    def _task_adapters(self) -> Iterator[Adapter]:
-        """Yield the task adapters that adapters in the catalog may have been made on.
-
-        An id says which model it is for, so one that does not fit is never looked up.
-        """
-        from hybridqa.internalize.associative import TASK_ADAPTER
-        from hybridqa.stores.task_adapters import load_task_adapter
-
-        if self.reader is not None:
-            yield self.reader
-        folder = self._hypernetwork_folder / TASK_ADAPTER
-        if folder.is_dir():
-            yield load_task_adapter(folder, self.base.fingerprint)
 
     @property
     def _hypernetwork_folder(self) -> Path:

@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from hybridqa.cli.session import ConfigOption, HomeOption, JsonOption, Session, reported
+from hybridqa.cli.session import (
+    ConfigOption,
+    HomeOption,
+    JsonOption,
+    Session,
+    as_path,
+    reported,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +41,8 @@ def list_adapters(
         records = qa.catalog.adapters()
 
         def render(console: Console) -> None:
-            table = Table("adapter", "document", "made by", "rank", "energy", "KiB", "state")
+            columns = ("made by", "rank", "energy", "KiB", "state")
+            table = Table("adapter", Column("document", overflow="fold"), *columns)
             for r in records:
                 size, energy = f"{r.size_bytes / 1024:.0f}", f"{r.energy:.3f}"
                 table.add_row(
@@ -69,7 +77,9 @@ def show_adapter(
 def export_adapter(
     context: typer.Context,
     adapter_id: Annotated[str, typer.Argument(metavar="ID", help="Or its first 8 digits.")],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder to write.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=as_path, help="New folder to write.")
+    ],
     home: HomeOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -8,9 +8,16 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from hybridqa.cli.session import ConfigOption, HomeOption, JsonOption, Session, reported
+from hybridqa.cli.session import (
+    ConfigOption,
+    HomeOption,
+    JsonOption,
+    Session,
+    as_path,
+    reported,
+)
 from hybridqa.types import AdapterState
 
 
@@ -31,12 +38,17 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     context: typer.Context,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", parser=as_path, help="Files and folders.")
+    ],
     internalizer: Annotated[
         InternalizerName | None, typer.Option(help="How adapters are made; default: the config's.")
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder that document ids are relative to.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", parser=as_path, help="Folder that document ids are relative to."
+        ),
     ] = None,
     home: HomeOption = None,
     config: ConfigOption = None,
@@ -62,7 +74,8 @@ def ingest(
         rows = [ingested_dict(ingested) for ingested in synced.ingested]
 
         def render(console: Console) -> None:
-            table = Table("document", "status", "chunks", "adapter", "energy", "seconds")
+            columns = ("status", "chunks", "adapter", "energy", "seconds")
+            table = Table(Column("document", overflow="fold"), *columns)
             for row in rows:
                 energy = f"{row['energy']:.3f}" if row["energy"] is not None else ""
                 adapter = (row["adapter"] or "")[:12]
@@ -115,7 +128,8 @@ def list_documents(
         }
 
         def render(console: Console) -> None:
-            table = Table("document", "chunks", "volatility", "citation need", "adapter")
+            columns = ("chunks", "volatility", "citation need", "adapter")
+            table = Table(Column("document", overflow="fold"), *columns)
             for s in summaries:
                 table.add_row(
                     s.id,

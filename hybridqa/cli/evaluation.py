@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from hybridqa.cli.session import ConfigOption, HomeOption, JsonOption, Session, reported
+from hybridqa.errors import InputError
 
 MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
 
@@ -51,14 +52,18 @@ def qa(
     with reported(session.json):
         from hybridqa.eval import report
         from hybridqa.eval.qa import run_qa
+        from hybridqa.stores.disk import disk_errors
 
+        if rows is not None and not rows.parent.is_dir():
+            raise InputError(f"`{rows}` cannot be written: there is no folder `{rows.parent}`.")
         names = [name.strip() for name in arms.split(",") if name.strip()]
         with session.progress() as advance:
             advance("loading models", 0, 1)
             result = run_qa(session.config(), data, names, limit, seed, progress=advance)
         if rows is not None:
             lines = (json.dumps(row.as_dict(), ensure_ascii=False) for row in result.rows)
-            rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            with disk_errors("write the answers", rows):
+                rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
         def render(console: Console) -> None:
             if markdown:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from hybridqa.cli import adapters, documents, evaluation, questions
-from hybridqa.cli.session import ConfigOption, HomeOption, JsonOption
+from hybridqa.cli.session import BAD_INPUT, ConfigOption, HomeOption, JsonOption, show_error
 
 app = typer.Typer(
     help="Ask a body of documents anything: from weights or from retrieval, with citations.",
@@ -57,4 +57,12 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(encoding="utf-8", errors="replace")
-    app()
+    if "--json" not in sys.argv:
+        app()
+    try:
+        sys.exit(app(standalone_mode=False))
+    except Exception as exc:  # Typer has its own copy of Click, so its errors have no public class
+        if not hasattr(exc, "format_message"):
+            raise
+        show_error("UsageError", exc.format_message(), as_json=True)
+        sys.exit(BAD_INPUT)

@@ -102,7 +102,7 @@ def demo(
 
         with session.progress() as advance:
             advance("loading models", 0, 1)
-            result = run(home, session.config(), advance)
+            result = run(home or context.find_root().params.get("home"), session.config(), advance)
         session.show(as_dict(result), lambda console: render(console, result))
 
 

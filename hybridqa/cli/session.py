@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from hybridqa.errors import HybridQAError
 
@@ -21,14 +22,28 @@ if TYPE_CHECKING:
     from hybridqa.config import Config
     from hybridqa.wiring import HybridQA
 
-ABSTAINED, BAD_INPUT = 3, 2
+ABSTAINED, BAD_INPUT, BUG = 3, 2, 1
+
+
+def as_path(value: str) -> Path:
+    """Return a path, unless it is empty: `Path("")` would be the current folder."""
+    if not value:
+        raise typer.BadParameter("The path is empty. Is a shell variable unset?")
+    return Path(value)
+
 
 HomeOption = Annotated[
     Path | None,
-    typer.Option("--home", metavar="DIR", help="Where documents, index and adapters are kept."),
+    typer.Option(
+        "--home",
+        metavar="DIR",
+        parser=as_path,
+        help="Where documents, index and adapters are kept.",
+    ),
 ]
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings; see configs/.")
+    Path | None,
+    typer.Option("--config", metavar="FILE", parser=as_path, help="Settings; see configs/."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -98,19 +113,30 @@ class Session:
 
 @contextmanager
 def reported(context_json: bool) -> Iterator[None]:
-    """End the process with exit code 2 and a message on any error raised on purpose."""
+    """End the process with a message on any error: exit code 2 if raised on purpose, else 1."""
     try:
         yield
     except HybridQAError as exc:
-        message = str(exc)
-        if context_json:
-            error = {"error": {"type": type(exc).__name__, "message": message}}
-            sys.stdout.write(json.dumps(error, ensure_ascii=False) + "\n")
-        else:
-            Console(stderr=True, highlight=False).print(f"[red]Error:[/red] {_plain(message)}")
+        show_error(type(exc).__name__, str(exc), context_json)
         raise typer.Exit(BAD_INPUT) from exc
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except Exception as exc:
+        if os.environ.get("HYBRIDQA_DEBUG"):
+            raise
+        message = (
+            f"This should not happen: {type(exc).__name__}: {exc}. Please report it, with what "
+            "`HYBRIDQA_DEBUG=1 hybridqa ...` prints."
+        )
+        show_error(type(exc).__name__, message, context_json)
+        raise typer.Exit(BUG) from exc
 
 
-def _plain(message: str) -> str:
-    """Keep Rich from reading brackets in a message as markup."""
-    return message.replace("[", r"\[")
+def show_error(kind: str, message: str, as_json: bool) -> None:
+    """Print an error as JSON on standard output, or for people on standard error."""
+    if as_json:
+        error = {"error": {"type": kind, "message": message}}
+        sys.stdout.write(json.dumps(error, ensure_ascii=False) + "\n")
+        return
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(Text.assemble(("Error:", "red"), f" {message}"))

@@ -1,76 +1,86 @@
-"""Answer a question: retrieve, decide, generate, verify, and fall back where in doubt."""
+"""Answer a question: route, generate, verify, and fall back where in doubt."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from hybridqa.engines.cite import cite_document, cite_passage, find_support
-from hybridqa.engines.retrieve import Retriever
-from hybridqa.errors import QuestionError, StaleDocumentError
+from hybridqa.engines.cite import cite_document, cite_passage, find_support, within
+from hybridqa.engines.route import Routed, Router
+from hybridqa.engines.stopwatch import Stopwatch
+from hybridqa.errors import CorruptAdapterError, QuestionError, StaleDocumentError
+from hybridqa.internalize.compress import take_shares
 from hybridqa.protocols import Generation, Generator, Prompt
-from hybridqa.routing.conditions import Candidate
-from hybridqa.routing.decision import accept, decide
-from hybridqa.routing.policy import Policy
-from hybridqa.routing.query_signals import query_signals
+from hybridqa.routing.decision import accept
 from hybridqa.stores.adapters import AdapterStore
-from hybridqa.stores.catalog import Catalog
-from hybridqa.types import Adapter, AdapterRecord, Answer, Arm, Citation, Decision, Hit, Style
+from hybridqa.types import (
+    Adapter,
+    AdapterRecord,
+    Answer,
+    Arm,
+    Citation,
+    Decision,
+    Document,
+    Hit,
+    Style,
+)
 
 _ATTEMPTS = 3
 """Answers that a document overtakes by changing are made anew, at most so many times."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Of one answer."""
+class _Attempt:
+    """One try at an answer."""
 
-    passages: int
-    max_tokens: int
-    max_question_chars: int
+    question: str
+    routed: Routed
+    decision: Decision
+    """As routed, until an adapter's answer is dropped."""
+    style: Style
+    forced: bool
+    """The caller chose the arm: its answer is given, whatever the checks say."""
+    watch: Stopwatch
+
+    @property
+    def hits(self) -> Sequence[Hit]:
+        return self.routed.hits
 
 
 class Answerer:
-    """Routes questions to the arms and returns answers that carry their evidence."""
+    """Takes a question through its arm to an answer that carries its evidence."""
 
     def __init__(
         self,
-        catalog: Catalog,
-        retriever: Retriever,
+        router: Router,
         generator: Generator,
         adapters: AdapterStore,
         task_adapters: Mapping[str, Adapter],
         reader: Adapter | None,
-        policy: Policy,
-        limits: Limits,
-        clock: Callable[[], datetime],
+        max_tokens: int,
+        max_question_chars: int,
     ) -> None:
         """Wire the collaborators.
 
         Args:
-            catalog: Knows which revisions and adapters are live.
-            retriever: Finds evidence.
+            router: Finds evidence and decides.
             generator: Runs the model.
             adapters: Holds document adapters.
             task_adapters: By id, those that document adapters are stacked on.
             reader: Task adapter under the arms that wear no document adapter.
-            policy: Decides the arm.
-            limits: Of one answer.
-            clock: Returns the time, timezone-aware.
+            max_tokens: Of an answer.
+            max_question_chars: Of a question.
         """
-        self._catalog, self._retriever, self._generator = catalog, retriever, generator
-        self._adapters, self._task_adapters, self._reader = adapters, task_adapters, reader
-        self._policy, self._limits, self._clock = policy, limits, clock
+        self._router, self._generator, self._adapters = router, generator, adapters
+        self._task_adapters, self._reader = task_adapters, reader
+        self._max_tokens, self._max_question_chars = max_tokens, max_question_chars
 
     def explain(
         self, question: str, arm: Arm | None = None, document_ids: Sequence[str] = ()
     ) -> Decision:
         """Return what `ask` would decide before generating anything."""
-        return self._decide(checked_question(question, self._limits.max_question_chars), arm, document_ids, _Stopwatch())[0]
+        question = checked_question(question, self._max_question_chars)
+        return self._router.route(question, arm, document_ids).decision
 
     def ask(
         self,
@@ -91,217 +101,167 @@ class Answerer:
             QuestionError: The question is empty or too long.
             UnknownDocumentError: A named document does not exist.
             NoLiveAdapterError: `arm` wears an adapter and the document has none.
+            AdapterMismatchError: It has one, but for another base model.
+            CorruptAdapterError: It has one, whose files are damaged.
             StaleDocumentError: A document kept changing while it was being asked.
         """
-        question = checked_question(question, self._limits.max_question_chars)
-        watch = _Stopwatch()
+        question = checked_question(question, self._max_question_chars)
+        watch = Stopwatch()
         for _ in range(_ATTEMPTS):
-            decision, hits, candidates = self._decide(question, arm, document_ids, watch)
+            routed = self._router.route(question, arm, document_ids, watch)
             attempt = _Attempt(
                 question=question,
-                decision=decision,
-                hits=hits,
-                candidate=candidates[0] if candidates else None,
-                style=style or self._policy.style,
+                routed=routed,
+                decision=routed.decision,
+                style=style or self._router.policy.style,
                 forced=arm is not None,
                 watch=watch,
             )
-            answer = self._answer(attempt)
-            if self._is_current(answer, candidates):
-                return replace(answer, timings_ms=watch.timings())
+            try:
+                answer = self._answer(attempt)
+            except CorruptAdapterError:  # gone, because its document was deleted meanwhile?
+                if self._router.is_current(routed):
+                    raise
+                continue
+            if self._router.is_current(routed):
+                return replace(answer, timings_ms=watch.timings_ms())
         raise StaleDocumentError(
             f"The documents that answer this question changed {_ATTEMPTS} times while it was being "
             "answered. Ask again when ingestion is done."
         )
 
-    def _decide(
-        self, question: str, arm: Arm | None, document_ids: Sequence[str], watch: _Stopwatch
-    ) -> tuple[Decision, list[Hit], list[Candidate]]:
-        for document_id in document_ids:
-            self._catalog.get(document_id)
-        with watch.stage("retrieve"):
-            hits = self._retriever.search(
-                question, self._limits.passages, list(document_ids) or None
-            )
-        with watch.stage("route"):
-            candidates = self._candidates(hits)
-            decision = decide(
-                query_signals(question), candidates, self._policy, self._clock(), arm=arm
-            )
-        return decision, hits, candidates
-
-    def _candidates(self, hits: Sequence[Hit]) -> list[Candidate]:
-        """Return one candidate per document that was hit, best first."""
-        similarity: dict[str, float] = {}
-        for hit in hits:
-            known = similarity.get(hit.chunk.document_id, -1.0)
-            similarity[hit.chunk.document_id] = max(known, hit.similarity)
-        candidates = []
-        for document_id, best in similarity.items():
-            record = self._catalog.find(document_id)
-            if record is not None:
-                adapter = self._live_adapter(document_id, record.document.content_hash)
-                candidates.append(Candidate(record=record, adapter=adapter, similarity=best))
-        return candidates
-
-    def _live_adapter(self, document_id: str, content_hash: str) -> AdapterRecord | None:
-        """Return the newest live adapter that this process has the task adapter for."""
-        fingerprint = self._generator.model_fingerprint
-        for record in self._catalog.live_adapters(document_id, content_hash, fingerprint):
-            if record.task_adapter_id is None or record.task_adapter_id in self._task_adapters:
-                return record
-        return None
-
     def _answer(self, attempt: _Attempt) -> Answer:
         arm = attempt.decision.arm
-        if arm in (Arm.RETRIEVAL, Arm.BOTH):
-            return self._from_passages(attempt, attempt.decision.adapter)
-        if arm is Arm.ADAPTER:
-            return self._from_adapter(attempt)
+        try:
+            if arm in (Arm.RETRIEVAL, Arm.BOTH):
+                return self._from_passages(attempt, attempt.decision.adapter)
+            if arm is Arm.ADAPTER:
+                return self._from_adapter(attempt)
+        except CorruptAdapterError as exc:
+            if attempt.forced:
+                raise
+            return self._fall_back(attempt, [str(exc)])
         return self._from_base(attempt)
 
     def _from_base(self, attempt: _Attempt) -> Answer:
+        attempt = replace(attempt, style=Style.FREE)
         prompt = Prompt(
-            question=attempt.question,
-            adapters=(self._reader,) if self._reader else (),
-            max_tokens=self._limits.max_tokens,
+            question=attempt.question, adapters=self._reading(), max_tokens=self._max_tokens
         )
-        attempt.style = Style.FREE
         generation = self._generate(attempt, prompt)
-        support = find_support(generation.text, attempt.hits)
         if generation.abstained:
-            return self._answered(attempt, generation, ["the model gave no answer"])
+            return _answer(attempt, generation, ["the model gave no answer"])
+        support = find_support(generation.text, attempt.hits)
         if support is None:
             reasons = ["no document found supports it: this is the model's memory alone"]
-            return self._answered(attempt, generation, reasons)
-        return self._answered(attempt, generation, [], [support])
+            return _answer(attempt, generation, reasons)
+        return _answer(attempt, generation, citation=support)
 
     def _from_adapter(self, attempt: _Attempt) -> Answer:
-        record, candidate = attempt.decision.adapter, attempt.candidate
+        record, document = attempt.decision.adapter, attempt.routed.candidates[0].record.document
         assert record is not None, "a decision for an adapter carries one"
-        assert candidate is not None, "an adapter belongs to a candidate"
-        document = candidate.record.document
+        start, end = _span_hit(record, attempt.hits)
         prompt = Prompt(
             question=attempt.question,
-            adapters=self._stack(attempt, record),
-            quote_from=(document.text,) if attempt.style is Style.QUOTE else None,
-            max_tokens=self._limits.max_tokens,
+            adapters=self._wearing(attempt, record),
+            quote_from=(document.text[start:end],) if attempt.style is Style.QUOTE else None,
+            max_tokens=self._max_tokens,
         )
         generation = self._generate(attempt, prompt)
         with attempt.watch.stage("verify"):
             citation = find_support(generation.text, attempt.hits)
-            supported = citation is not None
-            if citation is None and generation.span is not None:
-                _, start, end = generation.span
-                citation = cite_document(document.id, document.text[start:end], start, end)
-        accepted, reasons = accept(_confidence(generation), supported, self._policy)
+            if generation.span is not None:
+                _, *quoted = generation.span
+                citation = _cite_document(document, start + quoted[0], start + quoted[1])
+            support = self._support(attempt, generation.text, citation)
+            accepted, reasons = accept(generation.confidence, support, self._router.policy)
         if generation.abstained:
             accepted, reasons = False, ["the adapter gave no answer"]
-        if not accepted and not attempt.forced:
-            fallback = replace(
-                attempt.decision,
-                arm=Arm.RETRIEVAL,
-                adapter=None,
-                reasons=(*attempt.decision.reasons, *reasons, "fell back to retrieval"),
-            )
-            return self._from_passages(replace(attempt, decision=fallback), None)
-        return self._answered(attempt, generation, reasons, [citation] if citation else [], record)
+        if accepted or attempt.forced:
+            return _answer(attempt, generation, reasons, citation, record)
+        return self._fall_back(attempt, reasons)
+
+    def _fall_back(self, attempt: _Attempt, reasons: Sequence[str]) -> Answer:
+        """Answer by retrieval after all."""
+        decision = replace(
+            attempt.decision,
+            arm=Arm.RETRIEVAL,
+            adapter=None,
+            reasons=(*attempt.decision.reasons, *reasons, "fell back to retrieval"),
+        )
+        return self._from_passages(replace(attempt, decision=decision), None)
+
+    def _support(self, attempt: _Attempt, answer: str, citation: Citation | None) -> float:
+        """Return how likely the reader finds an answer given the one passage that it stands in.
+
+        Reading one passage without writing is a fraction of the work of answering from several.
+        """
+        if citation is None or not self._router.policy.checks.support:
+            return 0.0
+        passage = next((hit.chunk.text for hit in attempt.hits if within(citation, [hit])), None)
+        if passage is None:
+            return 0.0
+        prompt = Prompt(
+            question=attempt.question, passages=(passage,), adapters=self._reading(), max_tokens=0
+        )
+        return self._generator.score([prompt], [answer])[0]
 
     def _from_passages(self, attempt: _Attempt, record: AdapterRecord | None) -> Answer:
         if not attempt.decision.document_ids:
-            return self._abstained(attempt, ["no passage bears on the question"])
+            return _answer(attempt, None, ["no passage bears on the question"])
         passages = tuple(hit.chunk.text for hit in attempt.hits)
-        reader = (self._reader,) if self._reader else ()
+        adapters = self._reading()
+        if record:
+            adapters = self._wearing(attempt, record)
         prompt = Prompt(
             question=attempt.question,
             passages=passages,
-            adapters=self._stack(attempt, record) if record else reader,
+            adapters=adapters,
             quote_from=passages if attempt.style is Style.QUOTE else None,
-            max_tokens=self._limits.max_tokens,
+            max_tokens=self._max_tokens,
         )
         generation = self._generate(attempt, prompt)
         with attempt.watch.stage("verify"):
-            citation = self._cited(generation, attempt.hits)
+            citation = _cited(generation, attempt.hits)
+        limit = self._router.policy.thresholds.min_retrieval_confidence
         if generation.abstained:
-            return self._abstained(attempt, ["the passages do not say"], generation)
-        if citation is None:
-            return self._abstained(attempt, ["no passage supports what the model said"], generation)
-        limit = self._policy.thresholds.min_retrieval_confidence
-        if not attempt.forced and _confidence(generation) < limit:
-            reason = f"the answer's confidence is {_confidence(generation):.2f}, below {limit:g}"
-            return self._abstained(attempt, [reason], generation)
-        return self._answered(attempt, generation, [], [citation], record)
+            reason = "the passages do not say"
+        elif citation is None:
+            reason = "no passage supports what the model said"
+        elif generation.confidence < limit and not attempt.forced:
+            reason = f"the answer's confidence is {generation.confidence:.2f}, below {limit:g}"
+        else:
+            return _answer(attempt, generation, [], citation, record)
+        return _answer(attempt, replace(generation, text=""), [reason])
 
-    def _cited(self, generation: Generation, hits: Sequence[Hit]) -> Citation | None:
-        if generation.span is not None:
-            index, start, end = generation.span
-            return cite_passage(hits[index], start, end)
-        return find_support(generation.text, hits) if generation.text else None
+    def _reading(self) -> tuple[Adapter, ...]:
+        return (self._reader,) if self._reader else ()
 
-    def _stack(self, attempt: _Attempt, record: AdapterRecord) -> tuple[Adapter, ...]:
+    def _wearing(self, attempt: _Attempt, record: AdapterRecord) -> tuple[Adapter, ...]:
+        """Return what to wear: the task adapter, and the adapter's share of the best hit."""
         with attempt.watch.stage("load_adapter"):
-            adapter = self._adapters.load(record)
+            number = record.shares.index(_span_hit(record, attempt.hits))
+            count = len(record.shares)
+            adapter = take_shares(self._adapters.load(record), [number], count)
         if record.task_adapter_id is None:
             return (adapter,)
         return self._task_adapters[record.task_adapter_id], adapter
 
     def _generate(self, attempt: _Attempt, prompt: Prompt) -> Generation:
-        before = attempt.watch.elapsed_s()
+        before_s = attempt.watch.elapsed_s
         with attempt.watch.stage("generate"):
             generation = self._generator.generate([prompt])[0]
-        attempt.watch.note("first_token", before + generation.first_token_s)
+        attempt.watch.note("first_token", before_s + generation.first_token_s)
         return generation
-
-    def _answered(
-        self,
-        attempt: _Attempt,
-        generation: Generation,
-        reasons: Sequence[str],
-        citations: Sequence[Citation] = (),
-        record: AdapterRecord | None = None,
-    ) -> Answer:
-        return Answer(
-            question=attempt.question,
-            text=" ".join(generation.text.split()),
-            arm=attempt.decision.arm,
-            style=attempt.style,
-            reasons=(*attempt.decision.reasons, *reasons),
-            citations=tuple(citations),
-            adapter=record,
-            confidence=_confidence(generation),
-            timings_ms={},
-        )
-
-    def _abstained(
-        self, attempt: _Attempt, reasons: Sequence[str], generation: Generation | None = None
-    ) -> Answer:
-        return Answer(
-            question=attempt.question,
-            text="",
-            arm=attempt.decision.arm,
-            style=attempt.style,
-            reasons=(*attempt.decision.reasons, *reasons),
-            citations=(),
-            adapter=None,
-            confidence=_confidence(generation) if generation else 0.0,
-            timings_ms={},
-        )
-
-    def _is_current(self, answer: Answer, candidates: Sequence[Candidate]) -> bool:
-        """Tell whether all documents looked at are still the live revisions."""
-        live = self._catalog.live_hashes(c.record.document.id for c in candidates)
-        return all(
-            live.get(c.record.document.id) == c.record.document.content_hash for c in candidates
-        )
 
 
 def checked_question(question: str, max_chars: int) -> str:
     """Return the question without space around it.
 
     Raises:
-        QuestionError: It is empty or too long.
+        QuestionError: It is empty, too long, or holds what no encoding can.
     """
-    question = question.strip()
+    question = question.replace("\0", " ").strip()
     if not question:
         raise QuestionError("The question is empty. Ask something.")
     if len(question) > max_chars:
@@ -309,49 +269,49 @@ def checked_question(question: str, max_chars: int) -> str:
             f"The question has {len(question)} characters, limit {max_chars}. Shorten it, or raise "
             "`answer: max_question_chars` in the config."
         )
+    try:
+        question.encode()
+    except UnicodeEncodeError as exc:
+        raise QuestionError(
+            f"The question is not UTF-8 at character {exc.start}: {question[exc.start]!a}. "
+            "Set the terminal to UTF-8, or type it anew."
+        ) from exc
     return question
 
 
-def _confidence(generation: Generation) -> float:
-    if not generation.logprobs:
-        return 0.0
-    return math.exp(sum(generation.logprobs) / len(generation.logprobs))
+def _answer(
+    attempt: _Attempt,
+    generation: Generation | None,
+    reasons: Sequence[str] = (),
+    citation: Citation | None = None,
+    record: AdapterRecord | None = None,
+) -> Answer:
+    """Put an answer together; without a generation, or with an empty one, it abstains."""
+    return Answer(
+        question=attempt.question,
+        text=" ".join(generation.text.split()) if generation else "",
+        arm=attempt.decision.arm,
+        style=attempt.style,
+        reasons=(*attempt.decision.reasons, *reasons),
+        citations=(citation,) if citation else (),
+        adapter=record,
+        confidence=generation.confidence if generation else 0.0,
+        timings_ms={},
+    )
 
 
-@dataclass(kw_only=True)
-class _Attempt:
-    """One try at an answer."""
-
-    question: str
-    decision: Decision
-    hits: Sequence[Hit]
-    candidate: Candidate | None
-    style: Style
-    forced: bool
-    watch: _Stopwatch
+def _cited(generation: Generation, hits: Sequence[Hit]) -> Citation | None:
+    if generation.span is not None:
+        index, start, end = generation.span
+        return cite_passage(hits[index], start, end)
+    return find_support(generation.text, hits)
 
 
-@dataclass
-class _Stopwatch:
-    """Adds up the time of stages; see `Answer.timings_ms`."""
+def _span_hit(record: AdapterRecord, hits: Sequence[Hit]) -> tuple[int, int]:
+    """Return the span, of those that the adapter has shares for, that the best hit lies in."""
+    chunk = next(hit.chunk for hit in hits if hit.chunk.document_id == record.document_id)
+    return max(record.shares, key=lambda s: min(s[1], chunk.end) - max(s[0], chunk.start))
 
-    began: float = field(default_factory=time.perf_counter)
-    spent: dict[str, float] = field(default_factory=dict)
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.spent[name] = self.spent.get(name, 0.0) + time.perf_counter() - start
-
-    def note(self, name: str, seconds: float) -> None:
-        self.spent[name] = seconds
-
-    def elapsed_s(self) -> float:
-        return time.perf_counter() - self.began
-
-    def timings(self) -> dict[str, float]:
-        spent = {**self.spent, "total": self.elapsed_s()}
-        return {name: round(seconds * 1000, 3) for name, seconds in spent.items()}
+def _cite_document(document: Document, start: int, end: int) -> Citation:
+    return cite_document(document.id, document.text[start:end], start, end)

@@ -15,7 +15,12 @@ from datetime import datetime
 from enum import StrEnum
 
 from hybridqa.chunking import Chunker
-from hybridqa.errors import DocumentTooLongError, InternalizeError, SourceError
+from hybridqa.errors import (
+    CorruptAdapterError,
+    DocumentTooLongError,
+    InternalizeError,
+    SourceError,
+)
 from hybridqa.protocols import ChunkIndex, Embedder, IndexedChunk, Internalizer
 from hybridqa.routing.document_signals import document_signals
 from hybridqa.stores.adapters import AdapterStore
@@ -26,6 +31,8 @@ from hybridqa.types import AdapterRecord, Chunk, Document, DocumentRecord
 class IngestStatus(StrEnum):
     ADDED = "added"
     CHANGED = "changed"
+    REINDEXED = "reindexed"
+    """The text is the same, but the index had lost its chunks, or they are cut otherwise now."""
     UNCHANGED = "unchanged"
 
 
@@ -63,11 +70,10 @@ class Ingestor:
         self._writing = threading.Lock()
 
     def recover(self) -> None:
-        """Undo what a crash left half-done: chunks never published, leftover adapter folders."""
+        """Finish what a crash left half-done: chunks that are not live, adapter folders."""
         with self._writing:
-            for document_id, content_hash in self._catalog.pending():
-                self._index.remove(document_id, keep_hash=self._catalog.live_hash(document_id))
-                self._catalog.abandon(document_id, content_hash)
+            for document_id in {document_id for document_id, _ in self._catalog.pending()}:
+                self._tidy(document_id)
             self._adapters.sweep()
 
     def ingest(self, document: Document, internalizer: Internalizer | None = None) -> Ingested:
@@ -110,7 +116,7 @@ class Ingestor:
         with self._writing:
             # From here on nothing of it can be found; what follows frees the space.
             removed = self._catalog.delete(document_id)
-            self._index.remove(document_id)
+            self._tidy(document_id)
             for adapter_id in removed:
                 self._adapters.discard(adapter_id)
         return removed
@@ -126,29 +132,37 @@ class Ingestor:
             ingested_at=now,
             first_ingested_at=former.first_ingested_at if former else now,
         )
+        status = IngestStatus.CHANGED if former else IngestStatus.ADDED
         if former and former.document.content_hash == document.content_hash:
             record = replace(record, ingested_at=former.ingested_at)
-            if record != former:
-                self._catalog.touch(record)
-            return record, IngestStatus.UNCHANGED, 0
+            if self._index.count(document.id) == len(chunks):
+                if record != former:
+                    self._catalog.touch(record)
+                return record, IngestStatus.UNCHANGED, 0
+            status = IngestStatus.REINDEXED
         vectors = self._embedder.embed([chunk.text for chunk in chunks])
         self._catalog.begin(document.id, document.content_hash)
         try:
+            if status is IngestStatus.REINDEXED:
+                self._index.remove(document.id)
             self._index.add(
                 IndexedChunk(chunk=chunk, vector=vector, modified_at=document.modified_at)
                 for chunk, vector in zip(chunks, vectors, strict=True)
             )
             retired = self._catalog.commit(record)
         except BaseException:
-            self._index.remove(
-                document.id, keep_hash=former.document.content_hash if former else None
-            )
-            self._catalog.abandon(document.id, document.content_hash)
+            self._tidy(document.id)
             raise
-        if former:
-            self._index.remove(document.id, keep_hash=document.content_hash)
-        status = IngestStatus.CHANGED if former else IngestStatus.ADDED
+        if status is IngestStatus.CHANGED:
+            self._tidy(document.id)
         return record, status, len(retired)
+
+    def _tidy(self, document_id: str) -> None:
+        """Remove chunks of revisions that are not live; if this fails, `recover` does it."""
+        self._index.remove(document_id, keep_hash=self._catalog.live_hash(document_id))
+        for pending_id, content_hash in self._catalog.pending():
+            if pending_id == document_id:
+                self._catalog.abandon(document_id, content_hash)
 
     def _internalize(
         self, document: Document, chunks: list[Chunk], internalizer: Internalizer | None
@@ -161,6 +175,7 @@ class Ingestor:
                 adapter.state == "live"
                 and adapter.content_hash == document.content_hash
                 and adapter.internalizer_fingerprint == internalizer.fingerprint
+                and self._is_intact(adapter)
             ):
                 return adapter, False, None
         try:
@@ -171,3 +186,10 @@ class Ingestor:
             made, document, internalizer.name, internalizer.fingerprint
         )
         return adapter, True, None
+
+    def _is_intact(self, adapter: AdapterRecord) -> bool:
+        try:
+            self._adapters.load(adapter)
+        except CorruptAdapterError:
+            return False
+        return True

@@ -71,6 +71,8 @@ def sync(
             skipped.append(str(exc))
             continue
         ingested.append(ingestor.ingest(document, internalizer))
+    if not ingested:
+        raise SourceError(f"None of {len(paths)} files could be read. {' '.join(skipped)}")
     present = {str(path) for path in paths}
     removed = []
     for summary in catalog.summaries():
@@ -78,8 +80,6 @@ def sync(
             ingestor.delete(summary.id)
             removed.append(summary.id)
     progress(len(paths), len(paths), None)
-    if not ingested:
-        raise SourceError(f"None of {len(paths)} files could be read. {' '.join(skipped)}")
     return Synced(ingested=tuple(ingested), skipped=tuple(skipped), removed=tuple(removed))
 
 

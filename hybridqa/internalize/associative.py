@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hybridqa.errors import DocumentTooLongError, InternalizeError
+from hybridqa.errors import ConfigError, DocumentTooLongError, InternalizeError
 from hybridqa.internalize.checkpoint import load_checkpoint
-from hybridqa.internalize.compress import compress, compress_dense
+from hybridqa.internalize.compress import compress_batch
 from hybridqa.internalize.hypernetwork import AssociativeHypernetwork
 from hybridqa.models.base import BaseModel
 from hybridqa.models.capture import read
@@ -26,11 +26,11 @@ TASK_ADAPTER = "task_adapter"
 _BATCH_TOKENS = 2048
 
 Written = tuple[list[Tensor], list[Tensor]]
-"""Keys (tokens, d_in) and values (tokens, d_out), one of each per target layer."""
+"""Keys (chunks, tokens, d_in) and values (chunks, tokens, d_out) per target layer."""
 
 
 class AssociativeInternalizer:
-    """An `Internalizer`: chunks are read one by one, their updates summed and compressed."""
+    """An `Internalizer`: each chunk's update is compressed and gets its share of the rank."""
 
     name = "associative"
 
@@ -40,7 +40,9 @@ class AssociativeInternalizer:
         network: AssociativeHypernetwork,
         task_adapter: Adapter,
         network_hash: str,
+        *,
         rank: int,
+        max_rank: int,
         max_chunks: int,
     ) -> None:
         """Wire the pieces; `from_checkpoint` loads them.
@@ -50,18 +52,27 @@ class AssociativeInternalizer:
             network: Trained for `base`.
             task_adapter: Trained together with the network, to be worn under its adapters.
             network_hash: Of the network's checkpoint.
-            rank: That adapters are compressed to.
+            rank: That each chunk's update is compressed to.
+            max_rank: Of a whole adapter; documents of many chunks get less rank for each.
             max_chunks: Longer documents are refused.
+
+        Raises:
+            ConfigError: Not every chunk would get a rank.
         """
+        if max_rank < max_chunks:
+            raise ConfigError(
+                f"`internalize: max_rank` is {max_rank}, less than `max_chunks`, {max_chunks}: "
+                "some chunks would get no rank. Raise the one or lower the other."
+            )
         self._base, self._network, self.task_adapter = base, network, task_adapter
-        self._rank, self._max_chunks = rank, max_chunks
-        settings = f"{network_hash}|{task_adapter.id}|{rank}"
+        self._rank, self._max_rank, self._max_chunks = rank, max_rank, max_chunks
+        settings = f"{network_hash}|{task_adapter.id}|{rank}|{max_rank}"
         self.fingerprint = hashlib.sha256(settings.encode()).hexdigest()
         self._paths = [f"model.layers.{n}.mlp.down_proj" for n in network.config.layers]
 
     @classmethod
     def from_checkpoint(
-        cls, folder: Path, base: BaseModel, rank: int, max_chunks: int
+        cls, folder: Path, base: BaseModel, *, rank: int, max_rank: int, max_chunks: int
     ) -> AssociativeInternalizer:
         """Load `folder` (with its co-trained task adapter).
 
@@ -70,65 +81,59 @@ class AssociativeInternalizer:
         """
         network, digest = load_checkpoint(folder, base.fingerprint, base.dtype)
         task_adapter = load_task_adapter(folder / TASK_ADAPTER, base.fingerprint)
-        return cls(base, network.to(base.device), task_adapter, digest, rank, max_chunks)
+        return cls(
+            base,
+            network.to(base.device),
+            task_adapter,
+            digest,
+            rank=rank,
+            max_rank=max_rank,
+            max_chunks=max_chunks,
+        )
 
     def internalize(self, document: Document, chunks: Sequence[Chunk]) -> Internalized:
-        """Return the adapter of a document; see `protocols.Internalizer`."""
+        """Return the adapter of a document, one share of its rank for each chunk.
+
+        See `protocols.Internalizer`.
+        """
         began = time.perf_counter()
         if not chunks:
             raise InternalizeError(
                 f"Document `{document.id}` has no chunks. Ingest a document with some text."
             )
         if len(chunks) > self._max_chunks:
-            # Chunks are balanced, so the longest tells the document's length well enough.
+            # Chunks are balanced, so a few tell the document's length well enough.
             longest = max(len(self._tokens(chunk)) for chunk in chunks[:8])
             raise DocumentTooLongError(
                 document.id, len(chunks) * longest, self._max_chunks * longest
             )
-        layers, energies = {}, []
-        for path, (layer, energy) in zip(self._paths, self._compressed(chunks), strict=True):
-            layers[path] = _half(layer)
-            energies.append(energy)
+        rank = min(self._rank, self._max_rank // len(chunks))
+        sequences = [self._tokens(chunk) for chunk in chunks]
+        downs: list[list[Tensor]] = [[] for _ in self._paths]
+        ups: list[list[Tensor]] = [[] for _ in self._paths]
+        energies: list[float] = []
+        for written in self._write(sequences):
+            for n, (keys, values) in enumerate(zip(*written, strict=True)):
+                down, up, kept = compress_batch(keys, values.mT, rank)
+                downs[n].extend(_padded(down, rank, 1))
+                ups[n].extend(_padded(up, rank, 2))
+                energies.extend(kept)
+        layers = {
+            path: LoraLayer(
+                torch.cat(downs[n]).to(torch.bfloat16), torch.cat(ups[n], 1).to(torch.bfloat16)
+            )
+            for n, path in enumerate(self._paths)
+        }
+        fingerprint = self._base.fingerprint
         origin = document_origin(document.id, document.content_hash)
         return Internalized(
-            adapter=Adapter(
-                adapter_id(layers, self._base.fingerprint, origin), layers, self._base.fingerprint
-            ),
+            adapter=Adapter(adapter_id(layers, fingerprint, origin), layers, fingerprint),
             task_adapter=self.task_adapter,
-            rank=max(layer.down.shape[0] for layer in layers.values()),
+            rank=rank * len(chunks),
             energy=sum(energies) / len(energies),
-            chunks=len(chunks),
+            shares=tuple((chunk.start, chunk.end) for chunk in chunks),
             seconds=time.perf_counter() - began,
         )
-
-    def _compressed(self, chunks: Sequence[Chunk]) -> list[tuple[LoraLayer, float]]:
-        """Sum the updates of all chunks and compress each layer's.
-
-        Few tokens: factors are kept and compressed exactly. Many: updates are accumulated
-        densely, so that memory does not grow with the document.
-        """
-        sequences = [self._tokens(chunk) for chunk in chunks]
-        config = self._network.config
-        few = sum(map(len, sequences)) < min(config.hidden, config.intermediate)
-        count = len(config.layers)
-        if few:
-            written = list(self._write(sequences))
-            return [
-                compress(
-                    torch.cat([keys[n] for keys, _ in written]),
-                    torch.cat([values[n] for _, values in written]).T,
-                    self._rank,
-                )
-                for n in range(count)
-            ]
-        deltas = [
-            torch.zeros(config.hidden, config.intermediate, device=self._base.device)
-            for _ in range(count)
-        ]
-        for keys, values in self._write(sequences):
-            for n, delta in enumerate(deltas):
-                delta += values[n].T @ keys[n]
-        return [compress_dense(delta, self._rank) for delta in deltas]
 
     def _write(self, sequences: Sequence[list[int]]) -> Iterator[Written]:
         """Yield keys and values of the chunks' tokens, a batch of chunks at a time."""
@@ -142,14 +147,10 @@ class AssociativeInternalizer:
                 [[1] * len(s) + [0] * (longest - len(s)) for s in batch], device=device
             )
             reading = read(self._base, ids, mask, self._network.config.layers, [self.task_adapter])
+            features = (reading.embeddings, reading.entering, reading.leaving)
             with torch.inference_mode():
-                keys, values = self._network(
-                    (reading.embeddings, reading.entering, reading.leaving),
-                    reading.mlp_inputs,
-                    mask,
-                )
-            real = mask.bool()
-            yield [k[real] for k in keys], [v[real] for v in values]
+                written = self._network(features, reading.mlp_inputs, mask)
+            yield written
 
     def _tokens(self, chunk: Chunk) -> list[int]:
         tokenizer = self._base.tokenizer
@@ -158,6 +159,14 @@ class AssociativeInternalizer:
         return ids
 
 
-def _half(layer: LoraLayer) -> LoraLayer:
-    """Store factors in bfloat16: half the bytes, and what the model computes in anyway."""
-    return LoraLayer(layer.down.to(torch.bfloat16), layer.up.to(torch.bfloat16))
+def _padded(factors: Tensor, rank: int, dim: int) -> list[Tensor]:
+    """Return the factors of each chunk, padded with zeros to `rank` along dimension `dim`.
+
+    A chunk of fewer tokens than `rank` has a smaller rank, but shares are of equal size.
+    """
+    missing = rank - factors.shape[dim]
+    if missing > 0:
+        shape = list(factors.shape)
+        shape[dim] = missing
+        factors = torch.cat([factors, factors.new_zeros(shape)], dim)
+    return list(factors)

@@ -1,9 +1,9 @@
-"""Best low-rank form of an update, and adapters that add up.
+"""Best low-rank form of an update, and adapters that add up or come apart.
 
 Eckart-Young: the truncated singular value decomposition is the closest matrix of a given rank.
-With few terms, both factors are QR-decomposed and only the small core is decomposed, so the dense
-update is never formed. With more terms than the layer is wide, the update is formed once and its
-leading singular vectors are found by randomized subspace iteration (Halko et al. 2011).
+`compress` finds it exactly for one update. `compress_batch` finds it for many updates at once by
+randomized subspace iteration (Halko et al. 2011, arXiv 0909.4061), several times faster. Neither
+forms the dense updates: only their factors and small cores are decomposed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hybridqa.types import LoraLayer
+from hybridqa.types import Adapter, LoraLayer
 
-_POWER_ITERATIONS = 3
+_POWER_ITERATIONS = 2
 _OVERSAMPLING = 16
 
 
@@ -31,32 +31,52 @@ def compress(down: Tensor, up: Tensor, rank: int) -> tuple[LoraLayer, float]:
         The layer in float32, its factors balanced, and the energy kept: the share of the squared
         Frobenius norm, in [0, 1] (1 for an update of zeros).
     """
-    down, up = down.float(), up.float()
-    terms, d_in = down.shape
-    if terms >= min(d_in, up.shape[0]):
-        return compress_dense(up @ down, rank)
-    q_up, r_up = torch.linalg.qr(up)
-    q_down, r_down = torch.linalg.qr(down.T)
-    u, s, vh = torch.linalg.svd(r_up @ r_down.T)
-    total = float(s.square().sum())
-    return _balanced(q_up @ u[:, :rank], s[:rank], vh[:rank] @ q_down.T, total)
+    q_up, r_up = torch.linalg.qr(up.float())
+    q_down, r_down = torch.linalg.qr(down.float().T)
+    u, s, vh = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
+    root = s[:rank].sqrt()
+    layer = LoraLayer(
+        down=(root[:, None] * (vh[:rank] @ q_down.T)).contiguous(),
+        up=((q_up @ u[:, :rank]) * root).contiguous(),
+    )
+    return layer, _kept(s[:rank].square().sum(), s.square().sum())
 
 
-def compress_dense(delta: Tensor, rank: int, seed: int = 0) -> tuple[LoraLayer, float]:
-    """Return the leading rank-`rank` part of a dense update of shape (d_out, d_in).
+def compress_batch(
+    down: Tensor, up: Tensor, rank: int, seed: int = 0
+) -> tuple[Tensor, Tensor, list[float]]:
+    """Return nearly the best rank-`rank` form of each `up[n] @ down[n]`.
 
-    Randomized: within 0.1 % of the optimum's energy on updates whose spectrum decays (tested).
+    Within 0.1 % of the optimum's energy where the spectrum decays, as a document's does (tested).
+
+    Args:
+        down: Shape (updates, terms, d_in).
+        up: Shape (updates, d_out, terms).
+        rank: At least 1.
+        seed: Of the random probe.
+
+    Returns:
+        In float32, `down` of shape (updates, r, d_in), `up` of shape (updates, d_out, r) with
+        r = `rank` or the largest rank possible, and the energy that each update keeps.
     """
-    width = min(rank + _OVERSAMPLING, *delta.shape)
+    down, up = down.float(), up.float()
+    largest = min(down.shape[1], down.shape[2], up.shape[1])
+    width = min(rank + _OVERSAMPLING, largest)
     generator = torch.Generator(device="cpu").manual_seed(seed)
-    probe = torch.randn(delta.shape[1], width, generator=generator).to(delta)
-    basis = torch.linalg.qr(delta @ probe).Q
+    probe = torch.randn(down.shape[2], width, generator=generator).to(down)
+    basis = torch.linalg.qr(up @ (down @ probe)).Q
     for _ in range(_POWER_ITERATIONS):
-        basis = torch.linalg.qr(delta.T @ basis).Q
-        basis = torch.linalg.qr(delta @ basis).Q
-    u, s, vh = torch.linalg.svd(basis.T @ delta, full_matrices=False)
-    total = float(delta.square().sum())
-    return _balanced(basis @ u[:, :rank], s[:rank], vh[:rank], total)
+        across = torch.linalg.qr(down.mT @ (up.mT @ basis)).Q
+        basis = torch.linalg.qr(up @ (down @ across)).Q
+    # What is left is tall and thin; its QR leaves a core of width x width to decompose.
+    q_down, core = torch.linalg.qr(down.mT @ (up.mT @ basis))
+    u, s, vh = torch.linalg.svd(core.mT)
+    u, s, vh = u[..., :rank], s[..., :rank], vh[..., :rank, :]
+    root = s.sqrt()
+    # |up @ down|^2 = <up^T up, down down^T>
+    totals = ((up.mT @ up) * (down @ down.mT)).sum((-2, -1))
+    energies = [_kept(k, t) for k, t in zip(s.square().sum(-1), totals, strict=True)]
+    return root[..., None] * (vh @ q_down.mT), (basis @ u) * root[..., None, :], energies
 
 
 def stack_layers(layers: Sequence[LoraLayer]) -> LoraLayer:
@@ -67,7 +87,24 @@ def stack_layers(layers: Sequence[LoraLayer]) -> LoraLayer:
     )
 
 
-def _balanced(u: Tensor, s: Tensor, vh: Tensor, total: float) -> tuple[LoraLayer, float]:
-    root = s.sqrt()
-    layer = LoraLayer(down=(root[:, None] * vh).contiguous(), up=(u * root).contiguous())
-    return layer, min(float(s.square().sum()) / total, 1.0) if total else 1.0
+def take_shares(adapter: Adapter, wanted: Sequence[int], count: int) -> Adapter:
+    """Return the part of an adapter that some of its equal shares of the rank make up.
+
+    Args:
+        adapter: Made of `count` shares, in the order of `AdapterRecord.shares`.
+        wanted: Their numbers, from 0.
+        count: Divides the rank of every layer.
+    """
+    if len(set(wanted)) == count:
+        return adapter
+    layers = {}
+    for path, layer in adapter.layers.items():
+        each = layer.down.shape[0] // count
+        rows = torch.cat([torch.arange(n * each, (n + 1) * each) for n in sorted(set(wanted))])
+        layers[path] = LoraLayer(layer.down[rows], layer.up[:, rows])
+    name = ",".join(map(str, sorted(set(wanted))))
+    return Adapter(f"{adapter.id}[{name}]", layers, adapter.model_fingerprint)
+
+
+def _kept(part: Tensor, total: Tensor) -> float:
+    return min(float(part) / float(total), 1.0) if float(total) else 1.0

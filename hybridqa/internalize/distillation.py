@@ -8,30 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import nn
 
-from hybridqa.errors import DocumentTooLongError, InternalizeError
-from hybridqa.internalize.lessons import Lesson, loss, teach
+from hybridqa.errors import AdapterMismatchError, DocumentTooLongError, InternalizeError
+from hybridqa.internalize.lessons import Lesson, teach
 from hybridqa.internalize.self_questions import SelfQuestion, self_questions
+from hybridqa.internalize.student import train, upper_linear_layers
 from hybridqa.models.base import BaseModel
-from hybridqa.models.capture import decoder_layers
 from hybridqa.models.generator import TorchGenerator
-from hybridqa.protocols import Prompt
+from hybridqa.protocols import Generator, Prompt
 from hybridqa.stores.peft_folder import adapter_id, document_origin
 from hybridqa.types import Adapter, Chunk, Document, Internalized, LoraLayer
 
-_BATCH = 8
-_WARMUP = 0.1
-"""Share of the steps in which the learning rate rises."""
-_MODULES = ("down_proj",)
-_VERSION = 1
-"""Raised when the procedure changes, so that fingerprints tell old adapters from new ones."""
+_PROCEDURE = 1
+"""Raised whenever other adapters come out of the same settings."""
 
 
 class DistillationInternalizer:
@@ -41,7 +34,7 @@ class DistillationInternalizer:
 
     def __init__(
         self,
-        generator: TorchGenerator,
+        generator: Generator,
         base: BaseModel,
         task_adapter: Adapter | None,
         rank: int,
@@ -49,31 +42,75 @@ class DistillationInternalizer:
         questions: int,
         max_chunks: int,
         seed: int = 0,
-        learning_rate: float = 3e-3,
-        modules: Sequence[str] = _MODULES,
-        min_agreement: float = 0.6,
+        learning_rate: float = 1e-3,
     ) -> None:
+        """Wire the pieces.
+
+        Args:
+            generator: Asks the questions and answers them; usually runs `base`.
+            base: Teacher, student, and the model that will wear the adapters.
+            task_adapter: The reader, worn by teacher and student; `None` if `base` can read.
+            rank: Of the adapters.
+            steps: Of the optimizer, 8 questions each.
+            questions: That are asked about one document, at most.
+            max_chunks: Longer documents are refused.
+            seed: Chooses what is asked about, the first factors and the order of training.
+            learning_rate: At its peak.
+
+        Raises:
+            AdapterMismatchError: The task adapter was made for another base model.
+        """
+        if task_adapter is not None and task_adapter.model_fingerprint != base.fingerprint:
+            raise AdapterMismatchError(
+                task_adapter.id, task_adapter.model_fingerprint, base.fingerprint
+            )
         self._generator, self._base, self._task_adapter = generator, base, task_adapter
         self._rank, self._steps, self._questions = rank, steps, questions
         self._max_chunks, self._seed, self._learning_rate = max_chunks, seed, learning_rate
-        self._modules, self._min_agreement = modules, min_agreement
+        self._worn = [] if task_adapter is None else [task_adapter]
+        self._prompts = TorchGenerator(base)
+        settings = [_PROCEDURE, rank, steps, questions, seed, learning_rate]
+        origin = [base.fingerprint, generator.model_fingerprint, [a.id for a in self._worn]]
+        self.fingerprint = hashlib.sha256(json.dumps([settings, origin]).encode()).hexdigest()
 
     def internalize(self, document: Document, chunks: Sequence[Chunk]) -> Internalized:
+        """Return the adapter of a document; see `protocols.Internalizer`.
+
+        Blocks for a minute or more; others can use the model meanwhile.
+        """
         began = time.perf_counter()
+        if len(chunks) > self._max_chunks:
+            longest = max(len(self._tokens(chunk.text)) for chunk in chunks[:8])
+            raise DocumentTooLongError(
+                document.id, len(chunks) * longest, self._max_chunks * longest
+            )
         questions = self_questions(
             self._generator,
             self._task_adapter,
             chunks,
             self._questions,
             self._seed,
-            self._min_agreement,
+            # What counts is what the teacher answers, not what the question was meant to ask.
+            min_agreement=0.0,
         )
-        lessons = self._lessons(chunks, questions)
-        layers = self._train(lessons)
-        layers = {
-            p: LoraLayer(l.down.detach().bfloat16(), l.up.detach().bfloat16())
-            for p, l in layers.items()
-        }
+        if not questions:
+            raise InternalizeError(
+                f"No question about document `{document.id}` ({len(chunks)} chunks, "
+                f"{len(document.text)} characters) survived: the model could not find its own "
+                "answers in the text again. Ingest it with `--internalizer associative`, or with "
+                "`none` to answer by retrieval."
+            )
+        trained = train(
+            self._base,
+            self._worn,
+            self._lessons(chunks, questions),
+            upper_linear_layers(self._base.model),
+            rank=self._rank,
+            steps=self._steps,
+            learning_rate=self._learning_rate,
+            seed=self._seed,
+        )
+        layers = {path: _half(layer) for path, layer in trained.items()}
         origin = document_origin(document.id, document.content_hash)
         return Internalized(
             adapter=Adapter(
@@ -82,70 +119,29 @@ class DistillationInternalizer:
             task_adapter=self._task_adapter,
             rank=self._rank,
             energy=1.0,
-            chunks=len(chunks),
+            shares=((0, len(document.text)),),
             seconds=time.perf_counter() - began,
         )
 
     def _lessons(self, chunks: Sequence[Chunk], questions: Sequence[SelfQuestion]) -> list[Lesson]:
-        tokenizer, generator = self._base.tokenizer, self._generator
-        end = int(tokenizer.eos_token_id)
-        answers = [
-            [*tokenizer(q.answer, add_special_tokens=False)["input_ids"], end] for q in questions
-        ]
-        students = [generator.prompt_ids(Prompt(question=q.question)) for q in questions]
-        teachers = [
-            generator.prompt_ids(Prompt(question=q.question, passages=[chunks[q.chunk].text]))
-            for q in questions
-        ]
-        return teach(self._base, self._worn(), students, teachers, answers)
-
-    def _worn(self) -> list[Adapter]:
-        return [] if self._task_adapter is None else [self._task_adapter]
-
-    def _paths(self) -> list[str]:
-        blocks = decoder_layers(self._base.model)
-        first = blocks[len(blocks) // 2]
-        names = {id(m): n for n, m in self._base.model.named_modules()}
-        return [
-            names[id(m)]
-            for b in blocks[len(blocks) // 2 :]
-            for n, m in b.named_modules()
-            if isinstance(m, nn.Linear) and n.split(".")[-1] in self._modules
-        ]
-
-    def _train(self, lessons):
-        rng = torch.Generator().manual_seed(self._seed)
-        layers = {}
-        for path in self._paths():
-            w = self._base.model.get_submodule(path).weight
-            down = torch.randn(self._rank, w.shape[1], generator=rng) / math.sqrt(w.shape[1])
-            layers[path] = LoraLayer(
-                down.to(w.device).requires_grad_(),
-                torch.zeros(w.shape[0], self._rank, device=w.device, requires_grad=True),
-            )
-        student = Adapter("in training", layers, self._base.fingerprint)
-        factors = [f for l in layers.values() for f in (l.down, l.up)]
-        opt = torch.optim.AdamW(
-            factors, lr=self._learning_rate, weight_decay=0.0, betas=(0.9, 0.98)
+        end = int(self._base.tokenizer.eos_token_id)
+        ids = self._prompts.prompt_ids
+        return teach(
+            self._base,
+            self._worn,
+            students=[ids(Prompt(question=q.question)) for q in questions],
+            teachers=[
+                ids(Prompt(question=q.question, passages=[chunks[q.chunk].text])) for q in questions
+            ],
+            answers=[[*self._tokens(q.answer), end] for q in questions],
         )
-        order = random.Random(self._seed)
-        queue = []
-        self.log = []
-        for step in range(self._steps):
-            fr = step / self._steps
-            for g in opt.param_groups:
-                g["lr"] = (
-                    self._learning_rate
-                    * min(1, (step + 1) / (0.1 * self._steps))
-                    * (0.5 * (1 + math.cos(math.pi * fr)))
-                )
-            if len(queue) < _BATCH:
-                queue += order.sample(range(len(lessons)), len(lessons))
-            batch, queue = queue[:_BATCH], queue[_BATCH:]
-            value = loss(self._base, [*self._worn(), student], [lessons[n] for n in batch])
-            value.backward()
-            nn.utils.clip_grad_norm_(factors, 1.0)
-            opt.step()
-            opt.zero_grad()
-            self.log.append(float(value))
-        return layers
+
+    def _tokens(self, text: str) -> list[int]:
+        encoded = self._base.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
+        ids: list[int] = encoded["input_ids"]
+        return ids
+
+
+def _half(layer: LoraLayer) -> LoraLayer:
+    """Store factors in bfloat16: half the bytes, and what the model computes in anyway."""
+    return LoraLayer(layer.down.to(torch.bfloat16).cpu(), layer.up.to(torch.bfloat16).cpu())

@@ -1,4 +1,4 @@
-"""Export what is worn together as one adapter that stock PEFT, vLLM and others load by themselves."""
+"""Export what is worn together as one adapter that stock PEFT, vLLM and others can load."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What a student learns from a teacher that sees the text: soft targets over answer tokens.
 
-Teacher and student are the same frozen model; the teacher has the passage in its prompt, the student
-has not. Context distillation: Askell et al. 2021 (arXiv 2112.00861), Snell et al. 2022
+Teacher and student are the same frozen model; the teacher has the passage in its prompt, the
+student has not. Context distillation: Askell et al. 2021 (arXiv 2112.00861), Snell et al. 2022
 (arXiv 2209.15189).
 """
 

@@ -6,6 +6,7 @@ text with that question, and must come back to the span.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections import Counter
@@ -39,6 +40,8 @@ class SelfQuestion:
     end: int
     agreement: float
     """Token F1 of the answer and the span that was asked for, 1.0 if one holds the other."""
+    confidence: float
+    """Geometric mean of the answer's token probabilities when the text was read, in [0, 1]."""
 
 
 def self_questions(
@@ -169,6 +172,7 @@ def _match(
         start=chunk.start + start,
         end=chunk.start + end,
         agreement=agreement(answer, expected),
+        confidence=math.exp(sum(generation.logprobs) / len(generation.logprobs)),
     )
 
 

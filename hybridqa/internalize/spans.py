@@ -13,11 +13,11 @@ from itertools import zip_longest
 Span = tuple[int, int]
 
 _WORD = re.compile(r"[^\W_](?:[\w'’.,:/%°-]*[\w%°])?", re.UNICODE)
-_SENTENCE_START = re.compile(r"(?:\A|[.!?。！？:\n|*#>•-])[\s*_#>|\"'“(-]*\Z")
+_SENTENCE_START = re.compile(r"(?:\A|[.!?\u3002\uff01\uff1f:\n|*#>•-])[\s*_#>|\"'“(-]*\Z")
 _LINK = re.compile(r" (?:of|the|and|de|la|van|von|der|&) \Z")
-_MAX_WORDS, _MAX_CHARS = 6, 60
+_MAX_CHARS = 60
 _SHORT = 3
-"""Words of at most so many letters rarely begin or end a phrase."""
+"""Words of at most so many letters mostly hold a sentence together."""
 
 
 def candidate_spans(text: str, rng: random.Random) -> list[Span]:
@@ -77,12 +77,15 @@ def _names(text: str) -> Iterator[Span]:
 
 
 def _phrases(text: str) -> Iterator[Span]:
-    """Yield runs of one to four longer words, and longer phrases around short words."""
+    """Yield runs of longer words without digits, such as `bronze impeller`."""
     for run in _runs(text):
-        for n in range(len(run)):
-            for last in range(n, min(n + 4, len(run))):
-                if all(b - a > _SHORT for a, b in (run[n], run[last])):
-                    yield from _fitting(run[n][0], run[last][1])
+        phrase: list[Span] = []
+        for a, b in [*run, (0, 0)]:
+            if b - a > _SHORT and not any(c.isdigit() for c in text[a:b]):
+                phrase.append((a, b))
+            elif phrase:
+                yield from _fitting(phrase[0][0], phrase[-1][1])
+                phrase = []
 
 
 def _runs(text: str) -> Iterator[list[Span]]:

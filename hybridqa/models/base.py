@@ -66,7 +66,14 @@ class BaseModel:
             ) from exc
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = model.to(device).eval().requires_grad_(False)
+        try:
+            model = model.to(device).eval().requires_grad_(False)
+        except (RuntimeError, AssertionError) as exc:  # unknown, absent, or out of its memory
+            reason = str(exc).splitlines()[0]
+            raise ModelError(
+                f"Model `{name}` cannot be put on the device `{device}`: {reason}. Set `model: "
+                "device:` to `auto`, `cpu`, or a device that this torch build supports."
+            ) from exc
         public_name = "HuggingFaceTB/SmolLM2-135M-Instruct" if name == "embedded" else name
         return cls(public_name, fingerprint, model, tokenizer)
 

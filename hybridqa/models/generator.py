@@ -19,18 +19,25 @@ from hybridqa.protocols import Generation, Prompt
 ABSTENTION = "The text does not say."
 """What a reader answers where the passages bear no answer; never shown as an answer."""
 
+_PAD = 0
+"""Stands where no token is; masked, so any will do."""
+
 
 class TorchGenerator:
     """A `Generator` on a transformers model. Thread-safe."""
 
-    def __init__(self, base: BaseModel) -> None:
+    def __init__(self, base: BaseModel, stop_tokens: Sequence[int] | None = None) -> None:
+        """Wire the pieces.
+
+        Args:
+            base: The frozen model.
+            stop_tokens: That end an answer; by default the model's own. Without any, every answer
+                has `max_tokens` tokens.
+        """
         self._base = base
         self._vocabulary = Vocabulary.of(base.tokenizer)
         self._evidence = lru_cache(maxsize=64)(self._index_evidence)
-        config = base.model.generation_config
-        eos = config.eos_token_id if config is not None else None
-        eos = base.tokenizer.eos_token_id if eos is None else eos
-        self._eos = [eos] if isinstance(eos, int) else list(eos)
+        self._eos = _eos(base) if stop_tokens is None else list(stop_tokens)
         self._context = int(getattr(base.model.config, "max_position_embeddings", 1 << 30))
 
     @property
@@ -41,19 +48,51 @@ class TorchGenerator:
         """Return one generation per prompt, in order; see `protocols.Generator`."""
         if not prompts:
             return []
+        began = time.perf_counter()
         rows = self._rows(prompts)
-        for _ in self._decode(prompts, rows):
+        for _ in self._decode(prompts, rows, began):
             pass
         return [self._finish(row) for row in rows]
 
-    def stream(self, prompt: Prompt) -> Iterator[str]:
-        """Yield the answer's text as it grows; the pieces join to the generation's text.
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
+        """Return the likelihood of each answer after its prompt; see `protocols.Generator`."""
+        if not prompts:
+            return []
+        self._check_adapters(prompts)
+        tokenizer = self._base.tokenizer
+        targets: list[list[int]] = [
+            tokenizer(answer, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            + self._eos[:1]
+            for answer in answers
+        ]
+        sequences = [
+            self.prompt_ids(prompt) + target
+            for prompt, target in zip(prompts, targets, strict=True)
+        ]
+        ids, mask, positions = self._padded(sequences)
+        stacked = stack(self._base.model, [prompt.adapters for prompt in prompts])
+        with torch.inference_mode(), worn(self._base, stacked) as model:
+            logits = model(
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                use_cache=False,
+                logits_to_keep=max(map(len, targets)) + 1,
+            ).logits
+        logprobs = torch.log_softmax(logits.float(), dim=-1)
+        scores = []
+        for row, target in zip(logprobs, targets, strict=True):
+            # Padding is on the left: the answer's last token is predicted before the last place.
+            predicted = row[-len(target) - 1 : -1].gather(1, ids.new_tensor(target)[:, None])
+            scores.append(float(predicted.mean().exp()))
+        return scores
 
-        In quote style the text may end with part of a word until the answer is complete.
-        """
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        """Yield the answer's text as it grows; the pieces join to the generation's text."""
+        began = time.perf_counter()
         rows = self._rows([prompt])
         shown = ""
-        for _ in self._decode([prompt], rows):
+        for _ in self._decode([prompt], rows, began):
             text = self._text(rows[0])
             # A trailing replacement character is half of a multi-byte character.
             if text.startswith(shown) and not text.endswith("\ufffd"):
@@ -91,12 +130,24 @@ class TorchGenerator:
             )
         return ids
 
-    def _rows(self, prompts: Sequence[Prompt]) -> list[_Row]:
+    def _check_adapters(self, prompts: Sequence[Prompt]) -> None:
         for adapter in {id(a): a for p in prompts for a in p.adapters}.values():
             if adapter.model_fingerprint != self._base.fingerprint:
                 raise AdapterMismatchError(
                     adapter.id, adapter.model_fingerprint, self._base.fingerprint
                 )
+
+    def _padded(self, sequences: Sequence[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return token ids, attention mask and positions, padded on the left."""
+        longest = max(map(len, sequences))
+        ids = torch.tensor([[_PAD] * (longest - len(s)) + s for s in sequences])
+        mask = torch.tensor([[0] * (longest - len(s)) + [1] * len(s) for s in sequences])
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        device = self._base.device
+        return ids.to(device), mask.to(device), positions.to(device)
+
+    def _rows(self, prompts: Sequence[Prompt]) -> list[_Row]:
+        self._check_adapters(prompts)
         rows = []
         for prompt in prompts:
             row = _Row(self.prompt_ids(prompt), prompt.max_tokens)
@@ -109,17 +160,11 @@ class TorchGenerator:
     def _index_evidence(self, texts: tuple[str, ...]) -> Evidence:
         return Evidence(texts, self._vocabulary, whole=(ABSTENTION,))
 
-    def _decode(self, prompts: Sequence[Prompt], rows: list[_Row]) -> Iterator[None]:
+    def _decode(self, prompts: Sequence[Prompt], rows: list[_Row], began: float) -> Iterator[None]:
         """Run the model token by token; yield after every step."""
         from transformers import DynamicCache
 
-        began = time.perf_counter()
-        longest = max(len(row.prompt) for row in rows)
-        device, pad = self._base.device, self._eos[0]
-        ids = torch.tensor([[pad] * (longest - len(r.prompt)) + r.prompt for r in rows])
-        mask = torch.tensor([[0] * (longest - len(r.prompt)) + [1] * len(r.prompt) for r in rows])
-        ids, mask = ids.to(device), mask.to(device)
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        ids, mask, positions = self._padded([row.prompt for row in rows])
         stacked = stack(self._base.model, [prompt.adapters for prompt in prompts])
         cache = DynamicCache(config=self._base.model.config)
         while not all(row.done for row in rows):
@@ -134,7 +179,7 @@ class TorchGenerator:
                     logits_to_keep=1,
                 ).logits[:, -1]
             tokens = self._choose(logits, rows, time.perf_counter() - began)
-            ids = torch.tensor(tokens, device=device)[:, None]
+            ids = ids.new_tensor(tokens)[:, None]
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
             positions = positions[:, -1:] + 1
             yield
@@ -146,13 +191,17 @@ class TorchGenerator:
         tokens = []
         for n, row in enumerate(rows):
             if row.done:
-                tokens.append(self._eos[0])
+                tokens.append(_PAD)
                 continue
             token = best[n]
             if row.evidence is not None and row.state is not None:
                 allowed = list(row.evidence.allowed(row.state))
                 if row.evidence.may_end(row.state) or not allowed:
                     allowed += self._eos
+                if not allowed:
+                    row.done = True
+                    tokens.append(_PAD)
+                    continue
                 at = torch.tensor(allowed, device=logits.device)
                 token = allowed[int(logprobs[n, at].argmax())]
             row.take(token, float(logprobs[n, token]), elapsed_s, token in self._eos)
@@ -160,13 +209,15 @@ class TorchGenerator:
         return tokens
 
     def _text(self, row: _Row) -> str:
+        if row.evidence is not None:
+            return row.evidence.text(row.quoted) if row.quoted is not None else ""
         tokens = [token for token in row.tokens if token not in self._eos]
         return str(self._base.tokenizer.decode(tokens, skip_special_tokens=True)).strip()
 
     def _finish(self, row: _Row) -> Generation:
         text, span = self._text(row), None
-        if row.evidence is not None and row.state is not None:
-            span = row.evidence.span(row.state)
+        if row.evidence is not None and row.quoted is not None:
+            span = row.evidence.span(row.quoted)
         abstained = not text or text == ABSTENTION or (row.evidence is not None and span is None)
         return Generation(
             text="" if abstained else text,
@@ -188,6 +239,8 @@ class _Row:
     max_tokens: int
     evidence: Evidence | None = None
     state: QuoteState | None = None
+    quoted: QuoteState | None = None
+    """The last state in which the answer was a span of whole words."""
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     first_token_s: float = 0.0
@@ -202,7 +255,16 @@ class _Row:
         self.seconds = elapsed_s
         if self.evidence is not None and self.state is not None and not ends:
             self.state = self.evidence.advance(self.state, token)
+            if self.evidence.may_end(self.state):
+                self.quoted = self.state
         self.done = ends or len(self.tokens) >= self.max_tokens
+
+
+def _eos(base: BaseModel) -> list[int]:
+    config = base.model.generation_config
+    eos = config.eos_token_id if config is not None else None
+    eos = base.tokenizer.eos_token_id if eos is None else eos
+    return [eos] if isinstance(eos, int) else list(eos)
 
 
 @lru_cache(maxsize=8)

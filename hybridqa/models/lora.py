@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hybridqa.errors import AdapterError
@@ -25,30 +23,30 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@dataclass(frozen=True)
-class _Shared:
-    """The same factors for every row: `down` (rank, d_in), `up` (d_out, rank)."""
+class _Change:
+    """Low-rank change of one linear layer, laid out for a batch: `x @ down @ up`.
 
-    down: Tensor
-    up: Tensor
+    `down` is (d_in, rank) and `up` (rank, d_out), or both have a leading dimension: each row's own.
+    """
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.linear(F.linear(x, self.down), self.up)
+    def __init__(self, down: Tensor, up: Tensor) -> None:
+        self._down, self._up = down, up
 
-
-@dataclass(frozen=True)
-class _PerRow:
-    """Own factors for each row: `down` (rows, d_in, rank), `up` (rows, rank, d_out)."""
-
-    down: Tensor
-    up: Tensor
+    @cached_property
+    def _wide(self) -> tuple[Tensor, Tensor]:
+        return self._down.float(), self._up.float()
 
     def __call__(self, x: Tensor) -> Tensor:
-        return torch.bmm(torch.bmm(x, self.down), self.up)
+        if x.shape[-2] == 1 and x.device.type == "cpu":
+            # One token a row: on a CPU, setting up a product this small in half precision takes
+            # longer than the whole product in float32.
+            down, up = self._wide
+            return (x.float() @ down @ up).to(x.dtype)
+        return x @ self._down @ self._up
 
 
-Stacked = Mapping[str, Sequence["_Shared | _PerRow"]]
-"""Changes to the linear layers of a model, by module path, laid out for one batch."""
+Stacked = Mapping[nn.Module, Sequence[_Change]]
+"""Changes to the linear layers of a model, laid out for one batch."""
 
 
 def stack(model: nn.Module, rows: Sequence[Sequence[Adapter]]) -> Stacked:
@@ -57,10 +55,10 @@ def stack(model: nn.Module, rows: Sequence[Sequence[Adapter]]) -> Stacked:
     Raises:
         AdapterError: A layer does not exist in the model or has another shape.
     """
-    stacked: dict[str, list[_Shared | _PerRow]] = {}
+    stacked: dict[nn.Module, list[_Change]] = {}
     for slot in zip_longest(*rows):
-        for path, change in _batch(model, slot).items():
-            stacked.setdefault(path, []).append(change)
+        for module, change in _batch(model, slot):
+            stacked.setdefault(module, []).append(change)
     return stacked
 
 
@@ -69,8 +67,7 @@ def worn(base: BaseModel, stacked: Stacked) -> Iterator[PreTrainedModel]:
     """Lend the model wearing `stacked`; nobody else can use it until the block ends."""
     with base.lock:
         handles = [
-            base.model.get_submodule(path).register_forward_hook(_adding(changes))
-            for path, changes in stacked.items()
+            module.register_forward_hook(_adding(changes)) for module, changes in stacked.items()
         ]
         try:
             yield base.model
@@ -79,34 +76,35 @@ def worn(base: BaseModel, stacked: Stacked) -> Iterator[PreTrainedModel]:
                 handle.remove()
 
 
-def _adding(changes: Sequence[_Shared | _PerRow]) -> Any:
+def _adding(changes: Sequence[_Change]) -> Any:
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         for change in changes:
-            output = output + change(args[0])
+            output += change(args[0])  # nobody else holds the output yet
         return output
 
     return hook
 
 
-def _batch(model: nn.Module, slot: Sequence[Adapter | None]) -> Mapping[str, _Shared | _PerRow]:
+def _batch(model: nn.Module, slot: Sequence[Adapter | None]) -> Iterator[tuple[nn.Module, _Change]]:
     """Lay the factors of one adapter per row side by side, module by module."""
-    paths = {path: None for adapter in slot if adapter for path in adapter.layers}
+    distinct = {id(adapter): adapter for adapter in slot if adapter}.values()
     shared = slot[0] if all(adapter is slot[0] for adapter in slot) else None
-    batched: dict[str, _Shared | _PerRow] = {}
-    for path in paths:
-        weight = _weight(model, path)
-        for adapter in slot:
-            if adapter and path in adapter.layers:
+    for path in {path: None for adapter in distinct for path in adapter.layers}:
+        module = _linear(model, path)
+        weight = module.weight
+        for adapter in distinct:
+            if path in adapter.layers:
                 _check(adapter, path, weight)
         if shared:
             layer = shared.layers[path]
-            batched[path] = _Shared(layer.down.to(weight), layer.up.to(weight))
+            yield module, _Change(layer.down.to(weight).T, layer.up.to(weight).T)
         else:
-            batched[path] = _per_row([a.layers.get(path) if a else None for a in slot], weight)
-    return batched
+            layers = [adapter.layers.get(path) if adapter else None for adapter in slot]
+            yield module, _side_by_side(layers, weight)
 
 
-def _per_row(layers: Sequence[LoraLayer | None], weight: Tensor) -> _PerRow:
+def _side_by_side(layers: Sequence[LoraLayer | None], weight: Tensor) -> _Change:
+    """Return a change with each row's own factors, padded with zeros to the largest rank."""
     rank = max(layer.down.shape[0] for layer in layers if layer)
     down = weight.new_zeros(len(layers), weight.shape[1], rank)
     up = weight.new_zeros(len(layers), rank, weight.shape[0])
@@ -114,10 +112,10 @@ def _per_row(layers: Sequence[LoraLayer | None], weight: Tensor) -> _PerRow:
         if layer:
             down[row, :, : layer.down.shape[0]] = layer.down.T
             up[row, : layer.up.shape[1]] = layer.up.T
-    return _PerRow(down, up)
+    return _Change(down, up)
 
 
-def _weight(model: nn.Module, path: str) -> Tensor:
+def _linear(model: nn.Module, path: str) -> nn.Linear:
     try:
         module = model.get_submodule(path)
     except AttributeError:
@@ -127,7 +125,7 @@ def _weight(model: nn.Module, path: str) -> Tensor:
             f"The model has no linear layer `{path}` that an adapter names. "
             "Use the adapter with the base model it was made for."
         )
-    return module.weight
+    return module
 
 
 def _check(adapter: Adapter, path: str, weight: Tensor) -> None:

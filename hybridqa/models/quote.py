@@ -14,12 +14,15 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+_BREAK = "\x00"
+"""Stands between texts; no token continues across it."""
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -29,7 +32,8 @@ class Vocabulary:
 
     ids: Mapping[str, int]
     text: Mapping[int, str]
-    longest: int
+    longest: Mapping[str, int]
+    """Length of the longest token that begins with these two characters."""
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
@@ -39,10 +43,14 @@ class Vocabulary:
         byte_level = any(token.startswith("Ġ") for token in vocabulary)
         to_bytes = _byte_level if byte_level else _sentence_piece
         ids: dict[str, int] = {}
-        for token, index in vocabulary.items():
-            if raw := to_bytes(token):
-                ids.setdefault(raw.decode("latin-1"), index)
-        return cls(ids, {i: t for t, i in ids.items()}, max(map(len, ids), default=0))
+        longest: dict[str, int] = {}
+        # Of a byte token and a token that reads the same, the latter is what models produce.
+        for token, index in sorted(vocabulary.items(), key=lambda item: item[0].startswith("<0x")):
+            raw = to_bytes(token).decode("latin-1")
+            if raw and _BREAK not in raw:
+                ids.setdefault(raw, index)
+                longest[raw[:2]] = max(longest.get(raw[:2], 0), len(raw))
+        return cls(ids, {index: raw for raw, index in ids.items()}, longest)
 
 
 @lru_cache(maxsize=1)
@@ -94,19 +102,18 @@ class Evidence:
         starts: list[int] = []
         ends: set[int] = set()
         for index, text in enumerate([*texts, *whole]):
-            is_whole = index >= len(texts)
+            spelled, offsets, boundaries = _spell(text)
             begin = len(self._origin)
-            # A text begins after a space, so that its first word may carry one.
-            for byte, origin, can_start, can_end in _spell(text):
-                if can_start and not (is_whole and starts and starts[-1] > begin):
-                    starts.append(len(self._origin))
-                if can_end and not is_whole:
-                    ends.add(len(self._origin))
-                buffer.append(byte)
-                self._origin.append((index, origin))
-            if is_whole:
-                ends.add(len(self._origin))
-            buffer.append("\x00")  # a byte that no token continues across
+            end = begin + len(spelled)
+            words = [begin + at for at in boundaries if spelled[at] != " "]
+            if index < len(texts):
+                starts += words
+                ends.update(begin + at for at in boundaries)
+            else:
+                starts += words[:1]
+            ends.add(end)
+            buffer += (spelled, _BREAK)
+            self._origin += [(index, offset) for offset in offsets]
             self._origin.append((-1, 0))
         self._buffer = "".join(buffer)
         self._word_ends = ends
@@ -124,32 +131,40 @@ class Evidence:
 
     def may_end(self, state: QuoteState) -> bool:
         """Tell whether the answer is a span of whole words as it stands."""
-        return not state.first and any(end in self._word_ends for end in state.ends)
+        return not state.first and not self._word_ends.isdisjoint(state.ends)
 
     def advance(self, state: QuoteState, token: int) -> QuoteState:
         """Return the state after an allowed token."""
         length = state.length + len(self._vocabulary.text[token])
         return QuoteState(self.allowed(state)[token], length=length)
 
+    def text(self, state: QuoteState) -> str:
+        """Return the answer so far, without spaces around it."""
+        begin, end = self._place(state)
+        return self._buffer[begin:end].encode("latin-1").decode(errors="replace")
+
     def span(self, state: QuoteState) -> tuple[int, int, int] | None:
         """Return (text, start, end) of the first place that holds the answer.
 
         `None` stands for an empty answer or one of the `whole` texts.
         """
-        finished = sorted(end for end in state.ends if end in self._word_ends) or sorted(state.ends)
-        if state.first or not finished:
+        begin, end = self._place(state)
+        if begin == end or self._origin[begin][0] >= self._texts:
             return None
-        end = finished[0]
+        text, first = self._origin[begin]
+        return text, first, self._origin[end - 1][1] + 1
+
+    def _place(self, state: QuoteState) -> tuple[int, int]:
+        """Return where the answer begins and ends in the buffer, spaces around it left out."""
+        if state.first or not state.ends:
+            return 0, 0
+        end = min(state.ends & self._word_ends or state.ends)
         begin = end - state.length
         while begin < end and self._buffer[begin] == " ":
             begin += 1
         while end > begin and self._buffer[end - 1] == " ":
             end -= 1
-        if begin == end or self._origin[begin][0] >= self._texts:
-            return None
-        text, first = self._origin[begin]
-        last = self._origin[end - 1][1]
-        return text, first, last + 1
+        return begin, end
 
     def _next(self, state: QuoteState) -> dict[int, frozenset[int]]:
         ids, buffer, longest = self._vocabulary.ids, self._buffer, self._vocabulary.longest
@@ -159,38 +174,54 @@ class Evidence:
             # The space before a word may be part of the answer's first token.
             begins |= {at - 1 for at in state.ends if at and buffer[at - 1] == " "}
         for begin in begins:
-            limit = min(begin + longest, len(buffer))
-            stop = buffer.find("\x00", begin, limit)
-            for end in range(begin + 1, (limit if stop < 0 else stop) + 1):
+            for end in range(begin + 1, begin + longest.get(buffer[begin : begin + 2], 1) + 1):
                 token = ids.get(buffer[begin:end])
                 if token is not None and not (state.first and buffer[begin:end] == " "):
                     found.setdefault(token, set()).add(end)
         return {token: frozenset(places) for token, places in found.items()}
 
 
-def _spell(text: str) -> list[tuple[str, int, bool, bool]]:
-    """Spell a text as bytes: (byte, character offset, a word starts here, a word ended here).
+def _spell(text: str) -> tuple[str, list[int], list[int]]:
+    """Spell a text as bytes: the bytes, each one's character offset, where words may begin or end.
 
     Whitespace is collapsed; a space is put in front.
     """
-    spelled: list[tuple[str, int, bool, bool]] = []
-    previous = " "
-    for offset, char in enumerate(f" {text}"):
-        if char.isspace():
-            if spelled and previous == " ":
-                continue
-            char = " "
-        boundary = _is_boundary(previous, char)
-        can_start = boundary and char != " "
-        for n, byte in enumerate(char.encode("utf-8", errors="replace").decode("latin-1")):
-            spelled.append((byte, max(offset - 1, 0), can_start and n == 0, boundary and n == 0))
-        previous = char
-    return spelled
+    spelled, offsets, boundaries = [" "], [0], [0]
+    size, previous = 1, _Kind.SPACE
+    for offset, char in enumerate(text):
+        kind, spelling = _read(char)
+        if kind is _Kind.SPACE and previous is _Kind.SPACE:
+            continue
+        if kind is _Kind.MARK:
+            kind = _Kind.OTHER if previous is _Kind.SPACE else previous
+        elif not previous is kind is _Kind.LETTER:
+            boundaries.append(size)
+        spelled.append(spelling)
+        offsets += [offset] * len(spelling)
+        size += len(spelling)
+        previous = kind
+    return "".join(spelled), offsets, boundaries
 
 
-def _is_boundary(left: str, right: str) -> bool:
-    """Tell whether a word may end or start between two characters."""
-    if not (left.isalnum() and right.isalnum()):
-        return True
-    # Scripts without spaces: every wide character is its own word.
-    return any(unicodedata.east_asian_width(char) in "WF" for char in (left, right))
+class _Kind(Enum):
+    """What a character is to word boundaries: only between two letters there is none."""
+
+    SPACE = auto()
+    LETTER = auto()
+    MARK = auto()
+    """Belongs to the character before it."""
+    OTHER = auto()
+    """Punctuation, and letters of scripts without spaces, where each is a word."""
+
+
+@lru_cache(maxsize=4096)
+def _read(char: str) -> tuple[_Kind, str]:
+    """Return a character's kind and its bytes."""
+    if char.isspace():
+        return _Kind.SPACE, " "
+    spelling = char.encode(errors="replace").decode("latin-1")
+    if unicodedata.category(char).startswith("M"):
+        return _Kind.MARK, spelling
+    if char.isalnum() and unicodedata.east_asian_width(char) not in "WF":
+        return _Kind.LETTER, spelling
+    return _Kind.OTHER, spelling

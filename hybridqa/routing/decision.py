@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from hybridqa.errors import InputError
+from hybridqa.errors import NoLiveAdapterError
 from hybridqa.routing.conditions import Candidate, Situation, judge
 from hybridqa.routing.policy import Condition, Policy
 from hybridqa.types import AdapterRecord, Arm, Decision, QuerySignals
@@ -21,23 +21,6 @@ _TOLD_ALWAYS = (
     Condition.NO_ADAPTER,
 )
 """What the last rule rests on: that none of these sent the question elsewhere."""
-
-
-class NoLiveAdapterError(InputError):
-    """The caller asked for an adapter's answer, and there is none to wear."""
-
-    def __init__(self, arm: Arm, document_id: str | None) -> None:
-        self.arm, self.document_id = arm, document_id
-        what = (
-            f"document `{document_id}` has no live adapter" if document_id else "no document fits"
-        )
-        remedy = (
-            "Ingest it with `--internalizer associative`, or ask with `--arm retrieval`."
-            if document_id
-            else "Name one that was ingested with `--internalizer associative`, or ask with "
-            "`--arm retrieval`."
-        )
-        super().__init__(f"The arm `{arm}` was asked for, but {what}. {remedy}")
 
 
 def decide(
@@ -121,18 +104,22 @@ def _decision(
     )
 
 
-def accept(confidence: float, supported: bool, policy: Policy) -> tuple[bool, list[str]]:
+def accept(confidence: float, support: float, policy: Policy) -> tuple[bool, list[str]]:
     """Return whether an adapter's answer may be given, and why it may not.
 
     Args:
         confidence: Of the answer, in [0, 1].
-        supported: Something in the retrieved evidence supports it.
+        support: How likely a reader of the evidence finds the answer, in [0, 1]; 0 where the
+            answer is not in the evidence.
         policy: Says which checks are made.
     """
     reasons = []
     limit = policy.thresholds.min_confidence
     if policy.checks.confidence and not confidence >= limit:
         reasons.append(f"the adapter's confidence is {confidence:.2f}, below {limit:g}")
-    if policy.checks.support and not supported:
-        reasons.append("nothing in the retrieved evidence supports the adapter's answer")
+    limit = policy.thresholds.min_support
+    if policy.checks.support and not support >= limit:
+        reasons.append(
+            f"the evidence supports the adapter's answer by {support:.2f}, below {limit:g}"
+        )
     return not reasons, reasons

@@ -78,8 +78,12 @@ class Thresholds:
     rival_within: Annotated[float, Field(ge=0, le=2)] = 0.02
     """The best hits disagree if another document's comes so close in cosine."""
 
-    min_confidence: Share = 0.5
+    min_confidence: Share = 0.2
     """Confidence below which an adapter's answer is not trusted."""
+
+    min_support: Share = 0.4
+    """Likelihood, to a reader of the passage an adapter's answer was found in, below which the
+    evidence does not support the answer."""
 
     min_retrieval_confidence: Share = 0.2
     """Confidence below which an answer from retrieved passages is withheld."""
@@ -93,7 +97,7 @@ class Checks:
     """Its confidence is below `min_confidence`."""
 
     support: bool = True
-    """Nothing in the retrieved evidence supports it."""
+    """The retrieved evidence does not support it by `min_support`."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

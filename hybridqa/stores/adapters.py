@@ -107,7 +107,7 @@ class AdapterStore:
             task_adapter_id=task_adapter.id if task_adapter else None,
             rank=internalized.rank,
             energy=internalized.energy,
-            chunks=internalized.chunks,
+            shares=tuple(internalized.shares),
             size_bytes=layer_bytes(adapter),
             seconds=internalized.seconds,
             created_at=datetime.now(UTC),

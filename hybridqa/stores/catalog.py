@@ -53,7 +53,7 @@ CREATE TABLE adapters (
     task_adapter_id TEXT,
     rank INTEGER NOT NULL,
     energy REAL NOT NULL,
-    chunks INTEGER NOT NULL,
+    shares TEXT NOT NULL,
     size_bytes INTEGER NOT NULL,
     seconds REAL NOT NULL,
     created_at TEXT NOT NULL,
@@ -76,7 +76,9 @@ class Catalog:
     def close(self) -> None:
         self._database.close()
 
-    # Documents: begin, then write chunks into the index, then commit.
+    # Documents: begin, write chunks into the index, commit; then remove the chunks of the revisions
+    # that are pending (given up, replaced or deleted) and abandon those. So a crash leaves no chunk
+    # that nobody knows of.
 
     def begin(self, document_id: str, content_hash: str) -> None:
         """Note that chunks of this revision are about to be written, so that a crash is seen."""
@@ -91,7 +93,8 @@ class Catalog:
         """Make a begun revision live and retire the adapters of any other text, at once.
 
         Other revisions of the document that are still being written lose: their commit fails.
-        The earliest `first_ingested_at` is kept whatever `record` says.
+        The earliest `first_ingested_at` is kept whatever `record` says. The text that is replaced
+        is pending from now on.
 
         Returns:
             Ids of the adapters that were retired.
@@ -107,13 +110,16 @@ class Catalog:
                 "DELETE FROM pending WHERE document_id = ? AND content_hash = ? AND NOT cancelled",
                 key,
             ).rowcount
-            if not begun and _live_hash(db, document_id) != content_hash:
+            former = _live_hash(db, document_id)
+            if not begun and former != content_hash:
                 raise StaleDocumentError(
                     f"Revision `{content_hash[:12]}` of document `{document_id}` was not begun, "
                     "or the document was deleted or replaced while its chunks were being "
                     "written. Ingest it again."
                 )
             db.execute("UPDATE pending SET cancelled = 1 WHERE document_id = ?", (document_id,))
+            if former not in (None, content_hash):
+                _outdate(db, document_id, str(former))
             _write_document(db, record)
             retired = db.execute(
                 "UPDATE adapters SET state = 'retired' "
@@ -142,7 +148,7 @@ class Catalog:
             _write_document(db, record)
 
     def abandon(self, document_id: str, content_hash: str) -> None:
-        """Forget a begun revision, once its chunks are out of the index."""
+        """Forget a pending revision, once its chunks are out of the index."""
         with self._database.write() as db:
             db.execute(
                 "DELETE FROM pending WHERE document_id = ? AND content_hash = ?",
@@ -150,7 +156,7 @@ class Catalog:
             )
 
     def pending(self) -> builtins.list[tuple[str, str]]:
-        """Return (document_id, content_hash) of revisions begun but neither live nor abandoned."""
+        """Return (document_id, content_hash) of revisions that may have chunks but are not live."""
         with self._database.read() as db:
             found = db.execute("SELECT document_id, content_hash FROM pending ORDER BY rowid")
             return [(row[0], row[1]) for row in found]
@@ -201,7 +207,8 @@ class Catalog:
     def delete(self, document_id: str) -> builtins.list[str]:
         """Delete a document with its adapters' rows; its text is overwritten on disk.
 
-        Revisions of it that are being written can no longer be committed.
+        Revisions of it that are being written can no longer be committed; all are pending from now
+        on.
 
         Returns:
             Ids of the adapters whose rows are gone; their folders are still there.
@@ -214,9 +221,12 @@ class Catalog:
             removed = db.execute(
                 "DELETE FROM adapters WHERE document_id = ? RETURNING id", key
             ).fetchall()
-            if not db.execute("DELETE FROM documents WHERE id = ?", key).rowcount:
+            live = _live_hash(db, document_id)
+            if live is None:
                 raise UnknownDocumentError(document_id)
+            db.execute("DELETE FROM documents WHERE id = ?", key)
             db.execute("UPDATE pending SET cancelled = 1 WHERE document_id = ?", key)
+            _outdate(db, document_id, live)
         self._database.forget()
         return [row[0] for row in removed]
 
@@ -327,6 +337,15 @@ class Catalog:
 def _live_hash(db: sqlite3.Connection, document_id: str) -> str | None:
     row = db.execute("SELECT content_hash FROM documents WHERE id = ?", (document_id,)).fetchone()
     return None if row is None else str(row[0])
+
+
+def _outdate(db: sqlite3.Connection, document_id: str, content_hash: str) -> None:
+    """Note that chunks of this revision are in the index and must leave it."""
+    db.execute(
+        "INSERT INTO pending (document_id, content_hash, cancelled) VALUES (?, ?, 1) "
+        "ON CONFLICT DO UPDATE SET cancelled = 1",
+        (document_id, content_hash),
+    )
 
 
 def _write_document(db: sqlite3.Connection, record: DocumentRecord) -> None:

@@ -140,6 +140,7 @@ def from_adapter(record: AdapterRecord) -> Row:
     values = {name: getattr(record, name) for name in _ADAPTER_COLUMNS}
     values["created_at"] = record.created_at.isoformat()
     values["state"] = record.state.value
+    values["shares"] = json.dumps([list(span) for span in record.shares])
     return tuple(values.values())
 
 
@@ -147,6 +148,7 @@ def to_adapter(row: Row) -> AdapterRecord:
     values = dict(zip(_ADAPTER_COLUMNS, row, strict=True))
     values["created_at"] = datetime.fromisoformat(values["created_at"])
     values["state"] = AdapterState(values["state"])
+    values["shares"] = tuple((start, end) for start, end in json.loads(values["shares"]))
     return AdapterRecord(**values)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from hybridqa.config import load_yaml, validate
-from hybridqa.errors import InputError, StaleDocumentError
+from hybridqa.errors import InputError, NoLiveAdapterError, StaleDocumentError
 from hybridqa.routing.conditions import Candidate
-from hybridqa.routing.decision import NoLiveAdapterError, accept, decide
+from hybridqa.routing.decision import accept, decide
 from hybridqa.routing.policy import Condition, Policy
 from hybridqa.types import (
     AdapterRecord,
@@ -69,7 +69,7 @@ def adapter(of: DocumentRecord) -> AdapterRecord:
         task_adapter_id=None,
         rank=32,
         energy=0.9,
-        chunks=1,
+        shares=((0, 10),),
         size_bytes=1,
         seconds=0.1,
         created_at=LONG_AGO,
@@ -301,26 +301,27 @@ def test_prefer_adapter_wears_it_unless_something_is_volatile() -> None:
 
 
 @pytest.mark.parametrize(
-    ("confidence", "supported", "accepted"),
+    ("confidence", "support", "accepted"),
     [
-        (0.5, True, True),
-        (0.499, True, False),
-        (0.9, False, False),
-        (0.1, False, False),
-        (float("nan"), True, False),
+        (0.2, 0.4, True),
+        (0.199, 0.9, False),
+        (0.9, 0.399, False),
+        (0.1, 0.0, False),
+        (float("nan"), 0.9, False),
+        (0.9, float("nan"), False),
     ],
 )
 def test_an_adapters_answer_must_be_confident_and_supported(
-    confidence: float, supported: bool, accepted: bool
+    confidence: float, support: float, accepted: bool
 ) -> None:
-    verdict, reasons = accept(confidence, supported, DEFAULT)
+    verdict, reasons = accept(confidence, support, DEFAULT)
 
     assert verdict is accepted
-    assert len(reasons) == (not confidence >= 0.5) + (not supported)
+    assert len(reasons) == (not confidence >= 0.2) + (not support >= 0.4)
 
 
 def test_checks_can_be_switched_off() -> None:
     data = {"confidence": False, "support": False}
     trusting = replace(DEFAULT, checks=validate(type(DEFAULT.checks), data, "test.yaml"))
 
-    assert accept(0.0, False, trusting) == (True, [])
+    assert accept(0.0, 0.0, trusting) == (True, [])

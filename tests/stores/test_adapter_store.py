@@ -46,7 +46,7 @@ def internalized(seed: int = 0, rank: int = 4) -> Internalized:
     adapter = Adapter(id="unpublished", layers={MODULE: layer}, model_fingerprint="model")
     task = Adapter(id="e" * 64, layers={}, model_fingerprint="model")
     return Internalized(
-        adapter=adapter, task_adapter=task, rank=rank, energy=0.9, chunks=2, seconds=0.1
+        adapter=adapter, task_adapter=task, rank=rank, energy=0.9, shares=((0, 10),), seconds=0.1
     )
 
 

@@ -1,0 +1,36 @@
+import pytest
+
+from hybridqa.eval.metrics import Scores, normalize, score, token_f1
+
+
+def test_normalizes_as_squad_does() -> None:
+    assert normalize("  The U.S.A.,  an\tarea — in a Theatre!") == "usa area — in theatre"
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "f1", "exact", "rouge"),
+    [
+        ("the Lune", "Lune.", 1.0, 1.0, 2 / 3),  # ROUGE-L keeps articles
+        ("river Lune", "Lune", 2 / 3, 0.0, 2 / 3),
+        ("b a c", "c b d", 2 / 5 * 2, 0.0, 1 / 3),  # SQuAD drops `a`; in order is one of three
+        ("x x x", "x", 0.5, 0.0, 0.5),
+        ("Lancaster", "Lune", 0.0, 0.0, 0.0),
+        ("308", "308 points", 2 / 3, 0.0, 2 / 3),
+    ],
+)
+def test_known_values(answer: str, gold: str, f1: float, exact: float, rouge: float) -> None:
+    found = score(answer, [gold])
+
+    assert found.f1 == pytest.approx(f1)
+    assert found.exact_match == exact
+    assert found.rouge_l == pytest.approx(rouge)
+
+
+def test_every_metric_takes_its_best_gold_answer() -> None:
+    assert score("nine", ["9", "nine of them", "Nine"]) == Scores(f1=1, exact_match=1, rouge_l=1)
+
+
+def test_no_answer_is_wrong_even_where_the_gold_answer_normalizes_to_nothing() -> None:
+    assert score("", ["The"]) == Scores(f1=0, exact_match=0, rouge_l=0)
+    assert token_f1("The", "a") == 1
+    assert token_f1("Lune", "a") == 0

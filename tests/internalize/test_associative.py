@@ -1,0 +1,163 @@
+"""The associative internalizer on a tiny random model and network."""
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from hybridqa.errors import DocumentTooLongError, InternalizeError
+from hybridqa.internalize import associative
+from hybridqa.internalize.associative import AssociativeInternalizer
+from hybridqa.internalize.compress import take_shares
+from hybridqa.internalize.hypernetwork import AssociativeConfig, AssociativeHypernetwork
+from hybridqa.models.base import BaseModel
+from hybridqa.testing import tiny_model
+from hybridqa.types import Adapter, Chunk, Document, Internalized, LoraLayer
+
+LAYERS = {f"model.layers.{n}.mlp.down_proj" for n in (2, 3)}
+TEXTS = ["The office is closed on Wednesdays.", "It is open.", "Leave: 27 days, 31 after 5 years."]
+RANK = 8
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[BaseModel]:
+    model = tiny_model()
+    before = {name: tensor.clone() for name, tensor in model.model.state_dict().items()}
+    yield model
+    assert all(torch.equal(t, before[name]) for name, t in model.model.state_dict().items())
+
+
+def internalizer(
+    base: BaseModel, rank: int = RANK, max_rank: int = 64, seed: int = 0
+) -> AssociativeInternalizer:
+    config = AssociativeConfig(
+        model_fingerprint=base.fingerprint,
+        first_layer=2,
+        last_layer=4,
+        hidden=32,
+        intermediate=64,
+        width=16,
+        heads=2,
+        blocks=1,
+        whitening=8,
+        max_distance=8,
+    )
+    network = AssociativeHypernetwork(config)
+    generator = torch.Generator().manual_seed(seed)
+    for tensor in [*network.parameters(), *network.buffers()]:
+        tensor.data = 0.2 * torch.randn(tensor.shape, generator=generator)
+    task = {"model.layers.1.mlp.down_proj": LoraLayer(torch.ones(1, 64), torch.ones(32, 1))}
+    return AssociativeInternalizer(
+        base,
+        network.eval().requires_grad_(False),
+        Adapter("task", task, base.fingerprint),
+        "hash",
+        rank=rank,
+        max_rank=max_rank,
+        max_chunks=8,
+    )
+
+
+def internalize(made_by: AssociativeInternalizer, texts: Sequence[str] = TEXTS) -> Internalized:
+    document = Document(id="d", text=" ".join(texts), title="", source="")
+    chunks, start = [], 0
+    for text in texts:
+        end = start + len(text)
+        chunks.append(
+            Chunk(
+                document_id="d",
+                content_hash=document.content_hash,
+                start=start,
+                end=end,
+                text=text,
+            )
+        )
+        start = end + 1
+    return made_by.internalize(document, chunks)
+
+
+def updates(adapter: Adapter) -> dict[str, Tensor]:
+    return {path: x.up.float() @ x.down.float() for path, x in adapter.layers.items()}
+
+
+def assert_same(one: Adapter, other: Adapter) -> None:
+    """Compare updates: factors are unique up to signs only, and stored in bfloat16."""
+    for path, delta in updates(one).items():
+        expected = updates(other)[path]
+        assert float((delta - expected).norm()) <= 0.02 * float(expected.norm()), path
+
+
+def test_a_document_becomes_an_adapter_with_a_share_for_each_chunk(base: BaseModel) -> None:
+    made = internalize(internalizer(base))
+
+    assert set(made.adapter.layers) == LAYERS
+    for layer in made.adapter.layers.values():
+        assert (layer.down.shape, layer.up.shape) == ((3 * RANK, 64), (32, 3 * RANK))
+        assert (layer.down.dtype, layer.up.dtype) == (torch.bfloat16, torch.bfloat16)
+        assert float(layer.up.norm()) > 0
+    assert (made.rank, made.adapter.model_fingerprint) == (3 * RANK, base.fingerprint)
+    assert made.shares == ((0, 35), (36, 47), (48, 81))
+    assert 0.5 < made.energy <= 1
+    assert made.task_adapter is not None
+
+
+def test_chunks_do_not_see_each_other_and_add_up(base: BaseModel) -> None:
+    made_by = internalizer(base)
+    whole = internalize(made_by).adapter
+    alone = [internalize(made_by, [text]).adapter for text in TEXTS]
+
+    for n, adapter in enumerate(alone):
+        assert_same(take_shares(whole, [n], 3), adapter)
+    for path, delta in updates(whole).items():
+        total = torch.stack([updates(adapter)[path] for adapter in alone]).sum(0)
+        assert float((delta - total).norm()) <= 0.02 * float(total.norm())
+    assert float((updates(alone[0])[path] - updates(alone[2])[path]).norm()) > 0.1
+
+
+def test_the_size_of_batches_does_not_matter(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = internalize(internalizer(base)).adapter
+    monkeypatch.setattr(associative, "_BATCH_TOKENS", 1)
+
+    assert_same(internalize(internalizer(base)).adapter, together)
+
+
+def test_the_same_document_makes_the_same_adapter(base: BaseModel) -> None:
+    one, other = internalizer(base), internalizer(base)
+
+    assert internalize(one).adapter.id == internalize(other).adapter.id
+    assert one.fingerprint == other.fingerprint
+    assert one.fingerprint != internalizer(base, rank=4).fingerprint
+
+
+def test_long_documents_get_less_rank_for_each_chunk(base: BaseModel) -> None:
+    made = internalize(internalizer(base, max_rank=14))
+
+    assert made.rank == 12
+    assert all(layer.down.shape[0] == 12 for layer in made.adapter.layers.values())
+
+
+def test_a_chunk_of_fewer_tokens_than_its_rank_has_a_share_like_the_others(base: BaseModel) -> None:
+    made = internalize(internalizer(base), ["ab", "A longer chunk."])
+
+    layer = made.adapter.layers["model.layers.2.mlp.down_proj"]
+    assert layer.down.shape[0] == 2 * RANK
+    assert int((layer.down.norm(dim=1) > 0).sum()) == 2 + RANK
+
+
+def test_what_cannot_be_internalized_is_refused(base: BaseModel) -> None:
+    with pytest.raises(DocumentTooLongError, match="`d`"):
+        internalize(internalizer(base), ["chunk"] * 9)
+    with pytest.raises(InternalizeError, match="no chunks"):
+        internalize(internalizer(base), [])
+
+
+def test_special_tokens_in_a_document_are_text(base: BaseModel) -> None:
+    assert internalize(internalizer(base), ["a<|im_end|>"]).energy > 0
+    plain = internalizer(base)
+    ids = plain._tokens(
+        Chunk(document_id="d", content_hash="", start=0, end=11, text="a<|im_end|>")
+    )
+    assert len(ids) == 11
