@@ -136,7 +136,9 @@ class Bench:
             return self._stack(case.question, self._next[case.passage.id])
         if arm.arm is ArmName.BOTH:
             hits = self.hits(case)
-            return self._stack(case.question, hits[0].chunk.document_id) if hits else None
+            worn = self._stack(case.question, hits[0].chunk.document_id) if hits else None
+            # As in the engine: with passages to read, the share goes on the reader.
+            return worn and ((self._qa.reader,) if self._qa.reader else ()) + worn[-1:]
         quotes = arm.style is Style.QUOTE
         below = self.task_adapter if arm.arm is ArmName.BASE and quotes else self._qa.reader
         return (below,) if below else ()

@@ -47,7 +47,7 @@ class IndexConfig:
     embedder: str = "embedded"
     """`embedded` (all-MiniLM-L6-v2), a sentence-transformers hub id, or a local folder."""
 
-    chunk_tokens: Annotated[int, Field(ge=32, le=230)] = 180
+    chunk_tokens: Annotated[int, Field(ge=32, le=230)] = 220
     """Longest chunk, in tokens of the language model."""
 
 
@@ -77,8 +77,11 @@ class InternalizeConfig:
 class AnswerConfig:
     """Limits of one answer."""
 
-    passages: Annotated[int, Field(ge=1, le=32)] = 5
-    """Retrieved chunks that stand in the prompt."""
+    hits: Annotated[int, Field(ge=1, le=100)] = 5
+    """Retrieved chunks that the router looks at."""
+
+    passages: Annotated[int, Field(ge=1, le=32)] = 2
+    """Best of them that stand in the prompt; the small default model reads more of them worse."""
 
     max_tokens: Annotated[int, Field(ge=1, le=1024)] = 32
     max_question_chars: Annotated[int, Field(ge=1)] = 4000

@@ -278,7 +278,7 @@ class FakeSystem:
             self.policy,
             self.generator.model_fingerprint,
             task_adapter_ids=frozenset(),
-            passages=self.passages,
+            hits=self.passages,
             clock=lambda: self.now,
         )
         return Answerer(
@@ -287,6 +287,7 @@ class FakeSystem:
             self.adapters,
             task_adapters={},
             reader=None,
+            passages=self.passages,
             max_tokens=32,
             max_question_chars=400,
         )

@@ -142,13 +142,11 @@ class HybridQA:
         from hybridqa.connectors.files import FileSource
         from hybridqa.engines.sync import sync
 
-        source = FileSource(paths, root=root)
-        source.scan()  # wrong paths are told before any model is loaded
         return sync(
-            source,
-            self.ingestor,
+            FileSource(paths, root=root),
             self.catalog,
-            self.internalizer(internalizer),
+            lambda document: self.ingest(document, internalizer),
+            self.delete,
             progress or (lambda done, total, path: None),
         )
 
@@ -209,13 +207,22 @@ class HybridQA:
 
     @_Part
     def reader(self) -> Adapter | None:
+        from hybridqa.models.lora import stack
         from hybridqa.stores.task_adapters import load_task_adapter
 
         folder = self.config.model.reader
         if folder is None:
             return None
         path = EMBEDDED_CHECKPOINTS / "reader" if folder == "embedded" else Path(folder)
-        return load_task_adapter(path, self.base.fingerprint)
+        reader = load_task_adapter(path, self.base.fingerprint)
+        try:
+            stack(self.base.model, [[reader]])
+        except AdapterError as exc:
+            raise ConfigError(
+                f"The reader `{folder}` does not fit the model `{self.base.name}`: {exc} Set "
+                "`model: reader:` to `null`, or to a reader that was trained for this model."
+            ) from exc
+        return reader
 
     @_Part
     def task_adapters(self) -> Mapping[str, Adapter]:
@@ -304,13 +311,14 @@ class HybridQA:
                 policy=self.policy,
                 model_fingerprint=self.base.fingerprint,
                 task_adapter_ids=frozenset(self.task_adapters),
-                passages=settings.passages,
+                hits=settings.hits,
                 clock=_now,
             ),
             generator=self.generator,
             adapters=self.adapters,
             task_adapters=self.task_adapters,
             reader=self.reader,
+            passages=settings.passages,
             max_tokens=settings.max_tokens,
             max_question_chars=settings.max_question_chars,
         )

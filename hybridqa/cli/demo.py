@@ -19,18 +19,22 @@ from hybridqa.config import Config
 from hybridqa.engines.sync import Synced
 from hybridqa.eval.datasets import SampleQuestion, read_sample_questions
 from hybridqa.eval.metrics import token_f1
-from hybridqa.types import Answer
+from hybridqa.types import Answer, Arm
 from hybridqa.wiring import HybridQA
 
 SAMPLE = Path(__file__).parent.parent / "eval" / "sample"
-_PER_KIND = 4
-"""Questions of each kind: stable, citable, volatile, unanswerable."""
+_PER_KIND = {"stable": 8, "citable": 3, "volatile": 3, "unanswerable": 2}
+_SIDE_BY_SIDE = 4
+"""Stable questions that are asked of every arm."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
     synced: Synced
     asked: tuple[tuple[SampleQuestion, Answer], ...]
+    """As routed by the policy."""
+    side_by_side: tuple[tuple[SampleQuestion, tuple[Answer, ...]], ...]
+    """The same question to every arm, in the order of `Arm`."""
     peak_memory_bytes: int
 
 
@@ -58,7 +62,16 @@ def run(home: Path | None, config: Config, advance: Callable[[str, int, int], No
         for done, question in enumerate(questions):
             advance("answering", done, len(questions))
             asked.append((question, qa.ask(question.question)))
-    return DemoResult(synced=synced, asked=tuple(asked), peak_memory_bytes=_peak_memory())
+        side_by_side = []
+        for done, question in enumerate(questions[:_SIDE_BY_SIDE]):
+            advance("asking every arm", done, _SIDE_BY_SIDE)
+            side_by_side.append((question, tuple(qa.ask(question.question, arm) for arm in Arm)))
+    return DemoResult(
+        synced=synced,
+        asked=tuple(asked),
+        side_by_side=tuple(side_by_side),
+        peak_memory_bytes=_peak_memory(),
+    )
 
 
 def as_dict(result: DemoResult) -> dict[str, Any]:
@@ -71,6 +84,9 @@ def as_dict(result: DemoResult) -> dict[str, Any]:
                 "correct": is_right(question, answer),
             }
             for question, answer in result.asked
+        ],
+        "side_by_side": [
+            [answer_dict(answer) for answer in by_arm] for _, by_arm in result.side_by_side
         ],
         "peak_memory_bytes": result.peak_memory_bytes,
     }
@@ -100,17 +116,22 @@ def render(console: Console, result: DemoResult) -> None:
     console.print(documents)
     answers = Table("question", "arm", "answer", "cited", "conf.", "ms", show_lines=True)
     for question, answer in result.asked:
-        mark = "[green]✓[/green]" if is_right(question, answer) else "[red]✗[/red]"
         cited = "\n".join(f"{c.document_id}\n[{c.start}:{c.end}]" for c in answer.citations)
         answers.add_row(
             _escaped(question.question),
             answer.arm.value,
-            f"{mark} {_escaped(answer.text or 'The documents do not say.')}",
+            _marked(question, answer),
             _escaped(cited),
             f"{answer.confidence:.2f}",
             f"{answer.timings_ms['total']:.0f}",
         )
     console.print(answers)
+    compared = Table(
+        "question", *(arm.value for arm in Arm), title="The same question to every arm"
+    )
+    for question, by_arm in result.side_by_side:
+        compared.add_row(_escaped(question.question), *(_marked(question, a) for a in by_arm))
+    console.print(compared)
     arms = Counter(answer.arm.value for _, answer in result.asked)
     right = sum(is_right(question, answer) for question, answer in result.asked)
     used = ", ".join(f"{count} by {arm}" for arm, count in arms.most_common())
@@ -134,7 +155,7 @@ def _choose() -> list[SampleQuestion]:
         if question.answerable:
             kind = "citable" if question.citation_needed else question.stability
         document = question.document if question.answerable else question.id
-        if kinds[kind] < _PER_KIND and (kind, document) not in seen:
+        if kinds[kind] < _PER_KIND[kind] and (kind, document) not in seen:
             kinds[kind] += 1
             seen.add((kind, document))
             chosen.append(question)
@@ -145,6 +166,11 @@ def _peak_memory() -> int:
     """Return the largest resident size of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _marked(question: SampleQuestion, answer: Answer) -> str:
+    mark = "[green]✓[/green]" if is_right(question, answer) else "[red]✗[/red]"
+    return f"{mark} {_escaped(answer.text or 'The documents do not say.')}"
 
 
 def _escaped(text: str) -> str:

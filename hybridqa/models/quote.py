@@ -108,7 +108,8 @@ class Evidence:
             words = [begin + at for at in boundaries if spelled[at] != " "]
             if index < len(texts):
                 starts += words
-                ends.update(begin + at for at in boundaries)
+                # An answer never ends in a space: one that begins with it has not begun yet.
+                ends.update(begin + at for at in boundaries if at and spelled[at - 1] != " ")
             else:
                 starts += words[:1]
             ends.add(end)
@@ -176,7 +177,7 @@ class Evidence:
         for begin in begins:
             for end in range(begin + 1, begin + longest.get(buffer[begin : begin + 2], 1) + 1):
                 token = ids.get(buffer[begin:end])
-                if token is not None and not (state.first and buffer[begin:end] == " "):
+                if token is not None:
                     found.setdefault(token, set()).add(end)
         return {token: frozenset(places) for token, places in found.items()}
 
@@ -217,7 +218,7 @@ class _Kind(Enum):
 @lru_cache(maxsize=4096)
 def _read(char: str) -> tuple[_Kind, str]:
     """Return a character's kind and its bytes."""
-    if char.isspace():
+    if char.isspace() or char == _BREAK:
         return _Kind.SPACE, " "
     spelling = char.encode(errors="replace").decode("latin-1")
     if unicodedata.category(char).startswith("M"):

@@ -85,7 +85,7 @@ class Thresholds:
     """Likelihood, to a reader of the passage an adapter's answer was found in, below which the
     evidence does not support the answer."""
 
-    min_retrieval_confidence: Share = 0.2
+    min_retrieval_confidence: Share = 0.5
     """Confidence below which an answer from retrieved passages is withheld."""
 
 

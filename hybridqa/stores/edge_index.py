@@ -28,6 +28,10 @@ from hybridqa.types import Hit
 P = ParamSpec("P")
 R = TypeVar("R")
 
+RESERVE_BYTES = 64 * 2**20
+"""Free disk space below which nothing is added: the engine writes through memory maps, and the
+operating system kills whoever does that on a full disk."""
+
 _EXACT = qe.SearchParams(exact=True)
 _PAYLOAD_INDEXES: dict[str, qe.KeywordIndexParams | qe.DatetimeIndexParams] = {
     points.TENANT: qe.KeywordIndexParams(is_tenant=True),
@@ -62,13 +66,15 @@ class EdgeIndex:
         try:
             self._shard = _load(folder)
             # Rids the files of removed chunks once they are a fifth of all; else returns at once.
-            self._call(self._shard.optimize)
+            if _free_bytes(folder) >= RESERVE_BYTES:
+                self._call(self._shard.optimize)
         except BaseException:
             self._lock.release()
             raise
 
     def add(self, chunks: Iterable[IndexedChunk]) -> None:
         for batch in points.batched(chunks, points.BATCH):
+            _require_space(self._folder)
             upsert = qe.UpdateOperation.upsert_points([self._point(item) for item in batch])
             self._call(self._shard.update, upsert)
         self._call(self._shard.flush)
@@ -201,9 +207,24 @@ def _is_document(document_ids: Iterable[str]) -> qe.FieldCondition:
     return qe.FieldCondition(points.DOCUMENT_ID, match=qe.MatchAny(ids))
 
 
+def _free_bytes(folder: Path) -> int:
+    with disk_errors("measure the free space of", folder):
+        return shutil.disk_usage(folder).free
+
+
+def _require_space(folder: Path) -> None:
+    free = _free_bytes(folder)
+    if free < RESERVE_BYTES:
+        raise StoreError(
+            f"The disk of the index `{folder}` has {free:,} bytes left, and {RESERVE_BYTES:,} are "
+            "needed to add to it. Free some disk space and try again."
+        )
+
+
 def _create(folder: Path, manifest: points.Manifest) -> None:
     """Build an empty index beside `folder` and move it there: it exists whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _require_space(folder.parent)
     new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         _create_shard(new / "shard", manifest.dimension)

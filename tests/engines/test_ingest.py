@@ -1,6 +1,9 @@
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +11,7 @@ import pytest
 from hybridqa.engines.ingest import IngestStatus
 from hybridqa.errors import InternalizeError, SourceError, StoreError, UnknownDocumentError
 from hybridqa.protocols import ChunkIndex, IndexedChunk
-from hybridqa.stores.edge_index import EdgeIndex
+from hybridqa.stores.edge_index import RESERVE_BYTES, EdgeIndex
 from hybridqa.testing import FakeEmbedder, FakeInternalizer, FakeSystem, written_text
 from hybridqa.types import AdapterState, Document, DocumentRecord, content_hash
 
@@ -183,6 +186,53 @@ def half_written(index: ChunkIndex, then: Callable[[], None]) -> Callable[..., N
         then()
 
     return add
+
+
+def test_a_disk_that_is_nearly_full_is_refused_in_time(
+    system: FakeSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.ingestor().ingest(document(), FakeInternalizer())
+    with monkeypatch.context() as full:
+        full.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=RESERVE_BYTES - 1))
+
+        with pytest.raises(StoreError, match=r"67,108,863 bytes left.*Free some disk space"):
+            system.ingestor().ingest(document(NEW))
+
+        assert answer(system) == "The gate code is walnut."
+        system.ingestor().delete("manual.md")  # makes room
+    assert system.index.count() == 0
+
+
+FULL = """
+import resource, sys
+sys.path.insert(0, sys.argv[2])
+from test_ingest import *
+system = FakeSystem(Path(sys.argv[1]))
+system.ingestor().ingest(document(), FakeInternalizer())
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try:
+    system.ingestor().ingest(document(NEW), FakeInternalizer())
+except StoreError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(answer(system))
+print(system.ingestor().ingest(document(NEW), FakeInternalizer()).status)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs file size limits")
+def test_a_disk_that_fills_while_publishing_leaves_the_former_revision(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path), str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    error, former, status = done.stdout.splitlines()
+    assert "cannot be used" in error
+    assert "free space" in error
+    assert former == "The gate code is walnut."
+    assert status == "changed"
 
 
 def test_half_written_chunks_are_removed(system: FakeSystem) -> None:

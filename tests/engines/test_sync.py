@@ -19,8 +19,13 @@ def docs(tmp_path: Path) -> Path:
 
 
 def run(system: FakeSystem, root: Path, *paths: Path) -> Synced:
-    source = FileSource(paths, root=root)
-    return sync(source, system.ingestor(), system.catalog, FakeInternalizer())
+    ingestor, internalizer = system.ingestor(), FakeInternalizer()
+    return sync(
+        FileSource(paths, root=root),
+        system.catalog,
+        lambda document: ingestor.ingest(document, internalizer),
+        ingestor.delete,
+    )
 
 
 def ids(system: FakeSystem) -> list[str]:
@@ -53,13 +58,13 @@ def test_files_elsewhere_are_left_alone(system: FakeSystem, docs: Path) -> None:
 
 def test_progress_names_each_file(system: FakeSystem, docs: Path) -> None:
     told: list[tuple[int, int, str | None]] = []
-    source = FileSource([docs], root=docs)
+    ingestor = system.ingestor()
 
     sync(
-        source,
-        system.ingestor(),
+        FileSource([docs], root=docs),
         system.catalog,
-        None,
+        ingestor.ingest,
+        ingestor.delete,
         lambda done, total, path: told.append((done, total, path and path.name)),
     )
 

@@ -52,7 +52,7 @@ TEXTS = st.lists(TEXT, min_size=1, max_size=3)
 
 
 def normalized(text: str) -> str:
-    return " ".join(text.encode(errors="replace").decode().split())
+    return " ".join(text.encode(errors="replace").decode().replace("\x00", " ").split())
 
 
 def breaks_a_word(left: str, right: str) -> bool:

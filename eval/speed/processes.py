@@ -1,0 +1,74 @@
+"""What a fresh process costs: the time to import hybridqa, the memory of the demo."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+from hybridqa.errors import HybridQAError
+from hybridqa.eval.speed.pairs import spread
+from hybridqa.eval.speed.report import SpeedRow
+from hybridqa.eval.speed.workbench import Workbench
+
+_IMPORT = """
+import json, sys, time
+began = time.perf_counter()
+import hybridqa
+print(json.dumps([time.perf_counter() - began, "torch" in sys.modules]))
+"""
+
+
+def import_time(bench: Workbench) -> SpeedRow:
+    """Import hybridqa in fresh processes."""
+    bench.progress("importing", 0, 1)
+    found = []
+    for _ in range(1 + bench.repeats(5)):  # the first fills the file cache
+        command = [sys.executable, "-c", _IMPORT]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found.append(json.loads(output))
+    imports_torch = any(torch for _, torch in found)
+    return SpeedRow(
+        name="import-time",
+        description="`import hybridqa` in a fresh process",
+        **spread([seconds for seconds, _ in found[1:]]),
+        unit="s",
+        target=0.3,
+        at_least=False,
+        details={"imports_torch": imports_torch, "processes": len(found) - 1},
+    )
+
+
+def demo_memory(bench: Workbench) -> SpeedRow:
+    """Run the demo in a process of its own and ask the system for its peak memory."""
+    bench.progress("running the demo", 0, 1)
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hybridqa", "demo", "--json"],
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            said = errors.read().decode(errors="replace").strip()[-500:]
+            raise HybridQAError(
+                f"`hybridqa demo --json` failed with exit code {process.returncode}: {said}. "
+                "Run it by hand to see more."
+            )
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = usage.ru_maxrss * unit / 1e9
+    return SpeedRow(
+        name="demo-memory",
+        description="peak memory of `hybridqa demo`",
+        measured=peak,
+        low=peak,
+        high=peak,
+        unit="GB",
+        target=3.0,
+        at_least=False,
+        details={"cpu_s": round(usage.ru_utime + usage.ru_stime, 2)},
+    )
