@@ -29,9 +29,12 @@ def test_python_blocks_run(
     assert "840 grams" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "command", sorted(set(re.findall(r"^hybridqa ([a-z ]+?)(?= [^a-z]| docs|$)", "\n".join(blocks("sh")), re.M)))
+COMMANDS = set(
+    re.findall(r"^hybridqa ([a-z ]+?)(?= [^a-z]| docs|$)", "\n".join(blocks("sh")), re.M)
 )
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
 def test_commands_exist(command: str) -> None:
     words = [word for word in command.split() if word not in {"ID"}]
 

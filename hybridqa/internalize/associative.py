@@ -103,12 +103,12 @@ class AssociativeInternalizer:
             )
         if len(chunks) > self._max_chunks:
             # Chunks are balanced, so a few tell the document's length well enough.
-            longest = max(len(self._tokens(chunk)) for chunk in chunks[:8])
+            longest = max(len(self._base.plain_ids(chunk.text)) for chunk in chunks[:8])
             raise DocumentTooLongError(
                 document.id, len(chunks) * longest, self._max_chunks * longest
             )
         rank = min(self._rank, self._max_rank // len(chunks))
-        sequences = [self._tokens(chunk) for chunk in chunks]
+        sequences = [self._base.plain_ids(chunk.text) for chunk in chunks]
         downs: list[list[Tensor]] = [[] for _ in self._paths]
         ups: list[list[Tensor]] = [[] for _ in self._paths]
         energies: list[float] = []
@@ -153,12 +153,6 @@ class AssociativeInternalizer:
             with torch.inference_mode():
                 written = self._network(features, reading.mlp_inputs, mask)
             yield written
-
-    def _tokens(self, chunk: Chunk) -> list[int]:
-        tokenizer = self._base.tokenizer
-        encoded = tokenizer(chunk.text, add_special_tokens=False, split_special_tokens=True)
-        ids: list[int] = encoded["input_ids"]
-        return ids
 
 
 def _padded(factors: Tensor, rank: int, dim: int) -> list[Tensor]:

@@ -69,13 +69,6 @@ class DistillationInternalizer:
         self._max_chunks, self._seed, self._learning_rate = max_chunks, seed, learning_rate
         self._worn = [] if task_adapter is None else [task_adapter]
         self._prompts = TorchGenerator(base)
-        # A private copy: that special tokens are split is a state of the whole tokenizer, which
-        # other threads would find changed while they write their prompts.
-        shared = base.tokenizer.backend_tokenizer
-        self._tokenizer = type(shared).from_str(shared.to_str())
-        self._tokenizer.encode_special_tokens = True
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
         settings = [_PROCEDURE, rank, steps, questions, seed, learning_rate]
         origin = [base.fingerprint, generator.model_fingerprint, [a.id for a in self._worn]]
         self.fingerprint = hashlib.sha256(json.dumps([settings, origin]).encode()).hexdigest()
@@ -87,7 +80,7 @@ class DistillationInternalizer:
         """
         began = time.perf_counter()
         if len(chunks) > self._max_chunks:
-            longest = max(len(self._tokens(chunk.text)) for chunk in chunks[:8])
+            longest = max(len(self._base.plain_ids(chunk.text)) for chunk in chunks[:8])
             raise DocumentTooLongError(
                 document.id, len(chunks) * longest, self._max_chunks * longest
             )
@@ -140,12 +133,8 @@ class DistillationInternalizer:
             teachers=[
                 ids(Prompt(question=q.question, passages=[chunks[q.chunk].text])) for q in questions
             ],
-            answers=[[*self._tokens(q.answer), end] for q in questions],
+            answers=[[*self._base.plain_ids(q.answer), end] for q in questions],
         )
-
-    def _tokens(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
 
 
 def _half(layer: LoraLayer) -> LoraLayer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from hybridqa.models.fetch import fetch_embedded_model
 from hybridqa.models.fingerprint import fingerprint_weights
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
@@ -29,6 +31,32 @@ class BaseModel:
     tokenizer: PreTrainedTokenizerFast
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Held while the model runs with adapters worn; see `lora.worn`."""
+
+    def plain_ids(self, text: str) -> list[int]:
+        """Return a text's tokens; what looks like a special token is spelled out.
+
+        Thread-safe, as `chat_ids` is: how special tokens are read is a state of a tokenizer, so
+        each of the two ways has a private copy.
+        """
+        ids: list[int] = self._plain_tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def chat_ids(self, text: str, add_special_tokens: bool = False) -> list[int]:
+        """Return the tokens of a rendered chat template, its special tokens read as such."""
+        ids: list[int] = self._chat_tokenizer.encode(
+            text, add_special_tokens=add_special_tokens
+        ).ids
+        return ids
+
+    @cached_property
+    def _plain_tokenizer(self) -> Tokenizer:
+        tokenizer = _copied(self.tokenizer)
+        tokenizer.encode_special_tokens = True
+        return tokenizer
+
+    @cached_property
+    def _chat_tokenizer(self) -> Tokenizer:
+        return _copied(self.tokenizer)
 
     @property
     def device(self) -> torch.device:
@@ -76,6 +104,14 @@ class BaseModel:
             ) from exc
         public_name = "HuggingFaceTB/SmolLM2-135M-Instruct" if name == "embedded" else name
         return cls(public_name, fingerprint, model, tokenizer)
+
+
+def _copied(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:
+    shared = tokenizer.backend_tokenizer
+    copy: Tokenizer = type(shared).from_str(shared.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return copy
 
 
 def _resolve(name: str) -> Path:

@@ -59,12 +59,7 @@ class TorchGenerator:
         if not prompts:
             return []
         self._check_adapters(prompts)
-        tokenizer = self._base.tokenizer
-        targets: list[list[int]] = [
-            tokenizer(answer, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-            + self._eos[:1]
-            for answer in answers
-        ]
+        targets = [self._base.plain_ids(answer) + self._eos[:1] for answer in answers]
         sequences = [
             self.prompt_ids(prompt) + target
             for prompt, target in zip(prompts, targets, strict=True)
@@ -118,9 +113,9 @@ class TorchGenerator:
             text = tokenizer.apply_chat_template(
                 [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
             )
-            ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+            ids = self._base.chat_ids(str(text))
         else:
-            ids = list(tokenizer(f"{content}\n\n")["input_ids"])
+            ids = self._base.chat_ids(f"{content}\n\n", add_special_tokens=True)
         if len(ids) + prompt.max_tokens > self._context:
             raise QuestionError(
                 f"The prompt has {len(ids)} tokens (question {len(prompt.question)} characters, "

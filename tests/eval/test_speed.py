@@ -102,7 +102,7 @@ def test_a_row_that_could_not_be_measured_is_no_success() -> None:
 
 
 def test_an_unknown_row_is_refused_before_anything_is_loaded() -> None:
-    with pytest.raises(InputError, match="no row `fast`.*mixed-batch"):
+    with pytest.raises(InputError, match=r"no row `fast`.*mixed-batch"):
         run_speed(Config(), ["mixed-batch", "fast"])
 
 

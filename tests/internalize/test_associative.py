@@ -152,12 +152,3 @@ def test_what_cannot_be_internalized_is_refused(base: BaseModel) -> None:
         internalize(internalizer(base), ["chunk"] * 9)
     with pytest.raises(InternalizeError, match="no chunks"):
         internalize(internalizer(base), [])
-
-
-def test_special_tokens_in_a_document_are_text(base: BaseModel) -> None:
-    assert internalize(internalizer(base), ["a<|im_end|>"]).energy > 0
-    plain = internalizer(base)
-    ids = plain._tokens(
-        Chunk(document_id="d", content_hash="", start=0, end=11, text="a<|im_end|>")
-    )
-    assert len(ids) == 11
