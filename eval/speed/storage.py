@@ -35,7 +35,7 @@ def search_overhead(bench: Workbench) -> SpeedRow:
     dimension = bench.qa.embedder.dimension
     chunks = list(_made_up(count, dimension, bench.seed))
     where = SearchFilter(modified_after=datetime(2024, 6, 1, tzinfo=UTC))
-    limit = bench.qa.config.answer.passages
+    limit = bench.qa.config.answer.hits
     ours: list[float] = []
     engine: list[float] = []
     with tempfile.TemporaryDirectory(prefix="hybridqa-speed-") as folder:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from hybridqa.errors import InputError
 from hybridqa.eval.datasets import read_sample_questions
 from hybridqa.protocols import Internalizer
 from hybridqa.types import Adapter, Chunk, Document, Internalized
@@ -59,7 +58,7 @@ class Workbench:
     def stacks(self, count: int) -> list[tuple[Adapter, ...]]:
         """Return what is worn for `count` different texts, each a chunk of the sample."""
         stacks = []
-        for n, chunk in enumerate(self._sample_chunks(count)):
+        for n, chunk in enumerate(self._sample_chunks()[:count]):
             self.progress("internalizing", n, count)
             document = Document(id=f"chunk-{n}", text=chunk.text, title="", source="speed")
             whole = self.qa.chunker.chunk(document)
@@ -72,15 +71,10 @@ class Workbench:
         found = read_sample_questions(SAMPLE / "questions.jsonl")
         return [question.question for question in found if question.answerable]
 
-    @cached_property
-    def passages(self) -> tuple[str, ...]:
-        """As many chunks as an answer by retrieval has in its prompt, of full length."""
-        count = self.qa.config.answer.passages
-        limit = self.qa.config.index.chunk_tokens
-        longest = sorted(self._all_chunks, key=lambda c: -self.qa.chunker.count(c.text))
-        chosen = [c.text for c in longest if self.qa.chunker.count(c.text) <= limit][:count]
-        assert len(chosen) == count, "the sample has more chunks than an answer takes"
-        return tuple(chosen)
+    def passages(self, count: int) -> tuple[str, ...]:
+        """Return chunks of the sample that are nearly as long as the config allows."""
+        by_length = sorted(self._sample_chunks(), key=lambda c: self.qa.chunker.count(c.text))
+        return tuple(chunk.text for chunk in by_length[-count:])
 
     def sample_documents(self) -> list[Document]:
         """Return the sample's text files, few of them in a quick run."""
@@ -94,18 +88,9 @@ class Workbench:
     def _texts(self) -> list[str]:
         return [path.read_text(encoding="utf-8") for path in _paths()]
 
-    @cached_property
-    def _all_chunks(self) -> list[Chunk]:
+    def _sample_chunks(self) -> Sequence[Chunk]:
         documents = [Document(id="sample", text=t, title="", source="speed") for t in self._texts]
         return [chunk for document in documents for chunk in self.qa.chunker.chunk(document)]
-
-    def _sample_chunks(self, count: int) -> Sequence[Chunk]:
-        if len(self._all_chunks) < count:
-            raise InputError(
-                f"`index: chunk_tokens` is {self.qa.config.index.chunk_tokens}: the sample has "
-                f"only {len(self._all_chunks)} chunks then, {count} are needed. Lower it."
-            )
-        return self._all_chunks[:count]
 
 
 def stack_of(made: Internalized) -> tuple[Adapter, ...]:

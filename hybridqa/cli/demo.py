@@ -23,7 +23,7 @@ from hybridqa.types import Answer, Arm
 from hybridqa.wiring import HybridQA
 
 SAMPLE = Path(__file__).parent.parent / "eval" / "sample"
-_PER_KIND = {"stable": 8, "citable": 3, "volatile": 3, "unanswerable": 2}
+_PER_KIND = {"stable": 24, "citable": 4, "volatile": 4, "unanswerable": 2}
 _SIDE_BY_SIDE = 4
 """Stable questions that are asked of every arm."""
 
@@ -63,7 +63,8 @@ def run(home: Path | None, config: Config, advance: Callable[[str, int, int], No
             advance("answering", done, len(questions))
             asked.append((question, qa.ask(question.question)))
         side_by_side = []
-        for done, question in enumerate(questions[:_SIDE_BY_SIDE]):
+        stable = [q for q in questions if q.stability == "stable" and not q.citation_needed]
+        for done, question in enumerate(stable[:_SIDE_BY_SIDE]):
             advance("asking every arm", done, _SIDE_BY_SIDE)
             side_by_side.append((question, tuple(qa.ask(question.question, arm) for arm in Arm)))
     return DemoResult(
@@ -114,7 +115,7 @@ def render(console: Console, result: DemoResult) -> None:
             f"{ingested.seconds:.1f}",
         )
     console.print(documents)
-    answers = Table("question", "arm", "answer", "cited", "conf.", "ms", show_lines=True)
+    answers = Table("question", "arm", "answer", "cited", "conf.", "ms")
     for question, answer in result.asked:
         cited = "\n".join(f"{c.document_id}\n[{c.start}:{c.end}]" for c in answer.citations)
         answers.add_row(
@@ -146,18 +147,15 @@ def render(console: Console, result: DemoResult) -> None:
 
 
 def _choose() -> list[SampleQuestion]:
-    """Take the first questions of each kind, from as many documents as possible."""
+    """Take the first questions of each kind, in the order of the file."""
     chosen: list[SampleQuestion] = []
     kinds: Counter[str] = Counter()
-    seen: set[tuple[str, str | None]] = set()
     for question in read_sample_questions(SAMPLE / "questions.jsonl"):
         kind = "unanswerable"
         if question.answerable:
             kind = "citable" if question.citation_needed else question.stability
-        document = question.document if question.answerable else question.id
-        if kinds[kind] < _PER_KIND[kind] and (kind, document) not in seen:
+        if kinds[kind] < _PER_KIND[kind]:
             kinds[kind] += 1
-            seen.add((kind, document))
             chosen.append(question)
     return chosen
 

@@ -48,7 +48,8 @@ def adapter(
 
 def logits(base: BaseModel, ids: Tensor, rows: Sequence[Sequence[Adapter]]) -> Tensor:
     with torch.inference_mode(), worn(base, stack(base.model, rows)) as model:
-        return model(input_ids=ids).logits
+        found: Tensor = model(input_ids=ids).logits
+    return found
 
 
 def tokens(rows: int, count: int) -> Tensor:
@@ -87,7 +88,7 @@ def test_every_row_wears_its_own(base: BaseModel, count: int) -> None:
 def test_half_precision_differs_by_rounding_only(count: int) -> None:
     exact = tiny_model()
     rounded = tiny_model()
-    rounded.model.to(torch.bfloat16)
+    rounded.model.bfloat16()
     row, ids = (adapter(exact, 1),), tokens(2, count)
 
     difference = logits(rounded, ids, [row, row]).float() - logits(exact, ids, [row, row])
