@@ -65,7 +65,7 @@ class InternalizeConfig:
     max_rank: Annotated[int, Field(ge=1, le=512)] = 128
     """Rank of a whole adapter; documents of more chunks get less for each."""
 
-    max_chunks: Annotated[int, Field(ge=1)] = 64
+    max_chunks: Annotated[int, Field(ge=1)] = 256
     """Documents of more chunks are not internalized (they stay answerable by retrieval)."""
 
     distillation_steps: Annotated[int, Field(ge=1)] = 60

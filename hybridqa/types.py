@@ -170,7 +170,8 @@ class AdapterRecord:
     """Task adapter that this adapter was made on top of and must be stacked on."""
     rank: int
     energy: float
-    """Share of the uncompressed update's squared norm that the rank keeps, in [0, 1]."""
+    """Share of the uncompressed update's squared norm that the rank keeps, in [0, 1]: the mean
+    over layers (and shares)."""
     shares: Sequence[tuple[int, int]]
     """Spans of the document, (start, end), that hold equal shares of the rank, in this order.
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from hybridqa.config import Config, load_yaml
-from hybridqa.errors import AdapterError, ConfigError, InputError
+from hybridqa.errors import AdapterError, AdapterMismatchError, ConfigError, InputError
 from hybridqa.protocols import ChunkIndex, Embedder, Internalizer
 from hybridqa.routing.policy import Policy
 from hybridqa.stores.adapters import AdapterStore
@@ -214,8 +214,8 @@ class HybridQA:
         if folder is None:
             return None
         path = EMBEDDED_CHECKPOINTS / "reader" if folder == "embedded" else Path(folder)
-        reader = load_task_adapter(path, self.base.fingerprint)
         try:
+            reader = load_task_adapter(path, self.base.fingerprint)
             stack(self.base.model, [[reader]])
         except AdapterError as exc:
             raise ConfigError(
@@ -236,7 +236,8 @@ class HybridQA:
         adapters = [self.reader] if self.reader else []
         folder = self._hypernetwork_folder / TASK_ADAPTER
         if folder.is_dir():
-            adapters.append(load_task_adapter(folder, self.base.fingerprint))
+            with suppress(AdapterMismatchError):  # another model's: nothing was made on it
+                adapters.append(load_task_adapter(folder, self.base.fingerprint))
         return {adapter.id: adapter for adapter in adapters}
 
     @_Part
@@ -304,6 +305,7 @@ class HybridQA:
         from hybridqa.engines.route import Router
 
         settings = self.config.answer
+        _ = self.ingestor  # Finishes what a crash left half-done.
         return Answerer(
             router=Router(
                 catalog=self.catalog,

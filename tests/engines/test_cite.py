@@ -66,6 +66,20 @@ def test_what_nobody_says_has_no_support(answer: str) -> None:
     assert find_support(answer, WHOLE) is None
 
 
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ("The monthly fee is 40 dollars", "The monthly fee is 60 dollars."),
+        ("Pets are allowed in the office", "Pets are not allowed in the office."),
+        ("Pets aren't allowed in the office", "Pets are allowed in the office."),
+        ("1", "It costs $1,500.75 a year."),
+        ("500", "It costs $1,500.75 a year."),
+    ],
+)
+def test_what_a_sentence_contradicts_has_no_support(answer: str, text: str) -> None:
+    assert find_support(answer, [hit(0, len(text), text)]) is None
+
+
 def test_without_hits_there_is_no_support() -> None:
     assert find_support("980 grams", []) is None
 
