@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ def search_overhead(bench: Workbench) -> SpeedRow:
             for n, chunk in enumerate([*chunks[:5], *chunks[:: count // _QUERIES]]):
                 words = " ".join(chunk.chunk.text.split()[:8])
                 request = index.request(words, chunk.vector, limit, where)
-                both = [
+                both: list[tuple[list[float], Callable[[], object]]] = [
                     (engine, partial(index.run, request)),
                     (ours, partial(index.search, words, chunk.vector, limit, where)),
                 ]
