@@ -139,6 +139,28 @@ def test_long_documents_get_less_rank_for_each_chunk(base: BaseModel) -> None:
     assert all(layer.down.shape[0] == 12 for layer in made.adapter.layers.values())
 
 
+def test_neighbours_share_where_there_are_more_chunks_than_ranks(base: BaseModel) -> None:
+    texts = ["The first.", "Another one.", "A third.", "Number four.", "The end."]
+    alone = internalize(internalizer(base, rank=64, max_rank=512), texts)
+
+    made = internalize(internalizer(base, rank=64, max_rank=2), texts)
+
+    assert made.rank == 2
+    assert made.shares == ((0, alone.shares[2][1]), (alone.shares[3][0], alone.shares[4][1]))
+    exact = sum_of_shares(alone, [3, 4])
+    kept = sum_of_shares(made, [1])
+    left = exact - kept
+    assert left.norm() < exact.norm()  # the best rank 1 of the two chunks' sum, and no other's
+    best = float(torch.linalg.svdvals(exact)[1:].norm())
+    assert float(left.norm()) == pytest.approx(best, rel=0.05)
+
+
+def sum_of_shares(made: Internalized, numbers: Sequence[int]) -> Tensor:
+    part = take_shares(made.adapter, numbers, len(made.shares))
+    layer = part.layers["model.layers.3.mlp.down_proj"]
+    return layer.up.float() @ layer.down.float()
+
+
 def test_a_chunk_of_fewer_tokens_than_its_rank_has_a_share_like_the_others(base: BaseModel) -> None:
     made = internalize(internalizer(base), ["ab", "A longer chunk."])
 
