@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from hybridqa.config import Config
+from hybridqa.engines.answer import best_share
 from hybridqa.errors import InputError
 from hybridqa.eval.arms import SEARCHING, WEARING, ArmName, StyledArm
 from hybridqa.eval.datasets import Case, Passage, Sample
 from hybridqa.internalize.compress import take_shares
 from hybridqa.protocols import Internalizer, Prompt
-from hybridqa.types import Adapter, AdapterRecord, Chunk, Document, Hit, Style
+from hybridqa.types import Adapter, AdapterRecord, Document, Hit, Style
 from hybridqa.wiring import HybridQA
 
 Progress = Callable[[str, int, int], None]
@@ -51,7 +52,7 @@ class Bench:
         self._next = {p.id: n.id for p, n in zip(sample.passages, following, strict=True)}
         self._adapters: dict[str, AdapterRecord] = {}
         self._hits: dict[tuple[str, str], list[Hit]] = {}
-        self._chunks: dict[tuple[str, str], Chunk] = {}
+        self._within: dict[tuple[str, str], list[Hit]] = {}
         self.warnings: dict[str, str] = {}
         """Why passages have no adapter, by passage id."""
         wearing = sorted(self._arms & WEARING)
@@ -91,13 +92,13 @@ class Bench:
         """Return the evidence found for a question, best first."""
         return self._hits[_key(case)]
 
-    def _best_chunk(self, question: str, passage_id: str) -> Chunk:
+    def _own_hits(self, question: str, passage_id: str) -> list[Hit]:
         """Return where in a passage its evidence for a question lies, as the engine finds it."""
         key = passage_id, question
-        if key not in self._chunks:
+        if key not in self._within:
             count = self._qa.config.answer.passages
-            self._chunks[key] = self._qa.retriever.search(question, count, [passage_id])[0].chunk
-        return self._chunks[key]
+            self._within[key] = self._qa.retriever.search(question, count, [passage_id])
+        return self._within[key]
 
     def length(self, arm: StyledArm, case: Case) -> int:
         """Return the characters of the prompt that `prompt` would make."""
@@ -162,9 +163,8 @@ class Bench:
             return None
         adapter, count = self._qa.adapters.load(record), len(record.shares)
         if count > 1:
-            chunk = self._best_chunk(question, passage_id)
-            overlaps = [min(e, chunk.end) - max(s, chunk.start) for s, e in record.shares]
-            adapter = take_shares(adapter, [overlaps.index(max(overlaps))], count)
+            hits = self._own_hits(question, passage_id)
+            adapter = take_shares(adapter, [best_share(record, hits)], count)
         if record.task_adapter_id is None:
             return (adapter,)
         return self._qa.task_adapters[record.task_adapter_id], adapter

@@ -20,7 +20,6 @@ from hybridqa.types import (
     Arm,
     Citation,
     Decision,
-    Document,
     Hit,
     Style,
 )
@@ -163,10 +162,11 @@ class Answerer:
     def _from_adapter(self, attempt: _Attempt) -> Answer:
         record, document = attempt.decision.adapter, attempt.routed.candidates[0].record.document
         assert record is not None, "a decision for an adapter carries one"
-        start, end = _span_hit(record, attempt.hits)
+        number = best_share(record, attempt.hits)
+        start, end = record.shares[number]
         prompt = Prompt(
             question=attempt.question,
-            adapters=self._wearing(attempt, record),
+            adapters=self._wearing(attempt, record, number),
             quote_from=(document.text[start:end],) if attempt.style is Style.QUOTE else None,
             max_tokens=self._max_tokens,
         )
@@ -174,8 +174,8 @@ class Answerer:
         with attempt.watch.stage("verify"):
             citation = find_support(generation.text, attempt.hits)
             if generation.span is not None:
-                _, *quoted = generation.span
-                citation = _cite_document(document, start + quoted[0], start + quoted[1])
+                first, last = (start + at for at in generation.span[1:])
+                citation = cite_document(document.id, document.text[first:last], first, last)
             support = self._support(attempt, generation.text, citation)
             accepted, reasons = accept(generation.confidence, support, self._router.policy)
         if generation.abstained:
@@ -217,7 +217,7 @@ class Answerer:
         if record:
             # With passages to read, the share goes on the reader rather than on its own task
             # adapter, which was trained without any (F1 0.52 against 0.39 on 48 questions).
-            adapters = (*adapters, self._share(attempt, record))
+            adapters = (*adapters, self._share(attempt, record, best_share(record, attempt.hits)))
         prompt = Prompt(
             question=attempt.question,
             passages=passages,
@@ -242,16 +242,17 @@ class Answerer:
     def _reading(self) -> tuple[Adapter, ...]:
         return (self._reader,) if self._reader else ()
 
-    def _wearing(self, attempt: _Attempt, record: AdapterRecord) -> tuple[Adapter, ...]:
-        """Return what to wear: the task adapter, and the adapter's share of the best hit."""
-        share = self._share(attempt, record)
+    def _wearing(
+        self, attempt: _Attempt, record: AdapterRecord, number: int
+    ) -> tuple[Adapter, ...]:
+        """Return what to wear: the task adapter, and one share of the adapter."""
+        share = self._share(attempt, record, number)
         if record.task_adapter_id is None:
             return (share,)
         return self._task_adapters[record.task_adapter_id], share
 
-    def _share(self, attempt: _Attempt, record: AdapterRecord) -> Adapter:
+    def _share(self, attempt: _Attempt, record: AdapterRecord, number: int) -> Adapter:
         with attempt.watch.stage("load_adapter"):
-            number = record.shares.index(_span_hit(record, attempt.hits))
             return take_shares(self._adapters.load(record), [number], len(record.shares))
 
     def _generate(self, attempt: _Attempt, prompt: Prompt) -> Generation:
@@ -314,11 +315,8 @@ def _cited(generation: Generation, hits: Sequence[Hit]) -> Citation | None:
     return find_support(generation.text, hits)
 
 
-def _span_hit(record: AdapterRecord, hits: Sequence[Hit]) -> tuple[int, int]:
-    """Return the span, of those that the adapter has shares for, that the best hit lies in."""
+def best_share(record: AdapterRecord, hits: Sequence[Hit]) -> int:
+    """Return the number of the adapter's share whose span the best hit in its document lies in."""
     chunk = next(hit.chunk for hit in hits if hit.chunk.document_id == record.document_id)
-    return max(record.shares, key=lambda s: min(s[1], chunk.end) - max(s[0], chunk.start))
-
-
-def _cite_document(document: Document, start: int, end: int) -> Citation:
-    return cite_document(document.id, document.text[start:end], start, end)
+    overlaps = [min(end, chunk.end) - max(start, chunk.start) for start, end in record.shares]
+    return overlaps.index(max(overlaps))

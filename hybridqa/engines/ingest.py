@@ -25,7 +25,7 @@ from hybridqa.protocols import ChunkIndex, Embedder, IndexedChunk, Internalizer
 from hybridqa.routing.document_signals import document_signals
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.stores.catalog import Catalog
-from hybridqa.types import AdapterRecord, Chunk, Document, DocumentRecord
+from hybridqa.types import AdapterRecord, AdapterState, Chunk, Document, DocumentRecord
 
 
 class IngestStatus(StrEnum):
@@ -175,15 +175,16 @@ class Ingestor:
         """Return the live adapter, whether it was made now, and why there is none."""
         if internalizer is None:
             return None, False, None
-        for adapter in self._catalog.adapters(document.id):
+        live = self._catalog.adapters(document.id, AdapterState.LIVE)
+        for newer, adapter in enumerate(live):
             if (
-                adapter.state == "live"
-                and adapter.content_hash == document.content_hash
+                adapter.content_hash == document.content_hash
                 and adapter.internalizer_fingerprint == internalizer.fingerprint
                 and _fits(adapter, chunks)
                 and self._is_intact(adapter)
             ):
-                self._catalog.put_adapter(adapter)  # The one asked for last answers.
+                if newer:  # The one asked for last answers.
+                    self._catalog.put_adapter(adapter)
                 return adapter, False, None
         try:
             made = internalizer.internalize(document, chunks)
