@@ -18,7 +18,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -349,17 +349,18 @@ def _replace(path: Path, text: str) -> None:
         os.replace(new, path)
 
 
-@lru_cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
 def _checked(kind: type[T], text: str, where: str) -> T:
     try:
-        return _adapter(kind).validate_json(text)
+        row: T = _adapter(kind).validate_json(text)
     except ValidationError as exc:
         error = exc.errors(include_url=False, include_context=False)[0]
         at = ".".join(map(str, error["loc"])) or "the line"
         raise InputError(
             f"`{where}`: `{at}`: {error['msg']}. The run is damaged; run the evaluation again."
         ) from exc
+    return row
