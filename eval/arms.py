@@ -22,20 +22,30 @@ class ArmName(StrEnum):
     right document, worn what lies under its adapter but not the adapter: what the constraint
     alone is worth to the arm `adapter`."""
     CONTEXT = "context"
-    """The question's own passage in the prompt: the upper bound."""
+    """The question's own document in the prompt: the upper bound."""
     ADAPTER = "adapter"
-    """The adapter of the question's own passage; no passage in the prompt."""
+    """The adapter of the question's own document; no passage in the prompt."""
     WRONG_ADAPTER = "wrong-adapter"
-    """The adapter of the next passage of the run; quotes come from the right one."""
+    """The adapter of the next document of the run; quotes come from the right one."""
+    DISTILLED = "distilled"
+    """As `adapter`, but made by context distillation: minutes instead of a forward pass."""
     RETRIEVAL = "retrieval"
-    """The best chunks of all passages of the run in the prompt."""
+    """The best chunks of all documents of the run in the prompt."""
     BOTH = "both"
     """The same, and worn the adapter of the document that the best of them is from."""
     AUTO = "auto"
-    """The policy decides, over all passages of the run."""
+    """The policy decides, over all documents of the run."""
 
 
-WEARING = frozenset({ArmName.ADAPTER, ArmName.WRONG_ADAPTER, ArmName.BOTH, ArmName.AUTO})
+WEARING = frozenset(
+    {
+        ArmName.ADAPTER,
+        ArmName.WRONG_ADAPTER,
+        ArmName.DISTILLED,
+        ArmName.BOTH,
+        ArmName.AUTO,
+    }
+)
 """Arms that need adapters made."""
 
 SEARCHING = frozenset({ArmName.RETRIEVAL, ArmName.BOTH, ArmName.AUTO})
@@ -45,6 +55,8 @@ _PAIRS = (
     (ArmName.ADAPTER, ArmName.WRONG_ADAPTER),
     (ArmName.ADAPTER, ArmName.BASE),
     (ArmName.ADAPTER, ArmName.CONTEXT),
+    (ArmName.DISTILLED, ArmName.ADAPTER),
+    (ArmName.DISTILLED, ArmName.CONTEXT),
     (ArmName.RETRIEVAL, ArmName.CONTEXT),
     (ArmName.BOTH, ArmName.RETRIEVAL),
     (ArmName.BOTH, ArmName.ADAPTER),
@@ -101,3 +113,13 @@ def comparisons(arms: Sequence[StyledArm]) -> tuple[tuple[StyledArm, StyledArm],
         for other in arms
         if one.arm is first and other.arm is second and one.style in (other.style, None)
     )
+
+
+def under_policy(arm: ArmName, style: Style) -> StyledArm:
+    """Return an arm as `auto` has it answer: in the policy's style; `base`, without a source, free.
+
+    For `auto` itself, return `auto`.
+    """
+    if arm is ArmName.AUTO:
+        return StyledArm(arm, None)
+    return StyledArm(arm, Style.FREE if arm is ArmName.BASE else style)

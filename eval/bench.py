@@ -1,17 +1,19 @@
-"""What one comparison has at hand: its passages in a home of their own, and the arms' prompts."""
+"""What a run has at hand: its documents in a home of their own, and the arms' prompts."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hybridqa.config import Config
 from hybridqa.engines.answer import best_share
+from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import InputError
 from hybridqa.eval.arms import SEARCHING, WEARING, ArmName, StyledArm
-from hybridqa.eval.datasets import Case, Passage, Sample
+from hybridqa.eval.cases import Case, Dataset
+from hybridqa.eval.runs import SpanRow
 from hybridqa.internalize.compress import take_shares
 from hybridqa.protocols import Internalizer, Prompt
 from hybridqa.types import Adapter, AdapterRecord, Document, Hit, Style
@@ -33,121 +35,231 @@ def scratch(config: Config) -> Iterator[HybridQA]:
         yield qa
 
 
-class Bench:
-    """The passages of one sample, taken in by the same code that takes in a user's documents."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """What the generator is asked for one question under one arm, and what that rests on."""
 
-    def __init__(self, qa: HybridQA, sample: Sample, arms: Sequence[ArmName]) -> None:
+    prompt: Prompt
+    hits: Sequence[Hit]
+    """What was found: in all documents, or in the question's own."""
+    sources: Sequence[Document | Hit]
+    """Where each text of `prompt.quote_from` stands; filled whether it is quoted or not."""
+    contexts: Sequence[Document | Hit]
+    """Where each passage of the prompt stands."""
+    record: AdapterRecord | None
+    """Of the document adapter that is worn."""
+
+
+class Bench:
+    """The documents of one run, taken in by the same code that takes in a user's."""
+
+    def __init__(self, qa: HybridQA, dataset: Dataset, arms: Sequence[ArmName]) -> None:
         """Wire the pieces; `prepare` does the work.
 
         Args:
-            qa: With an empty home; the passages are put into it.
-            sample: What will be asked.
+            qa: Its home holds nothing but (some of) these documents.
+            dataset: What will be asked.
             arms: Only what these need is made.
 
         Raises:
-            InputError: The arms need what the config or the sample does not have.
+            InputError: The arms need what the config or the dataset does not have.
         """
-        self._qa, self._sample, self._arms = qa, sample, frozenset(arms)
-        following = [*sample.passages[1:], sample.passages[0]]
-        self._next = {p.id: n.id for p, n in zip(sample.passages, following, strict=True)}
+        self._qa, self._dataset, self._arms = qa, dataset, frozenset(arms)
+        self._documents = {document.id: document for document in dataset.documents}
         self._adapters: dict[str, AdapterRecord] = {}
-        self._hits: dict[tuple[str, str], list[Hit]] = {}
-        self._within: dict[tuple[str, str], list[Hit]] = {}
+        self._distilled: dict[str, AdapterRecord] = {}
+        self._retrieved: dict[str, Sequence[Hit]] = {}
         self.warnings: dict[str, str] = {}
-        """Why passages have no adapter, by passage id."""
-        wearing = sorted(self._arms & WEARING)
+        """Why documents have no adapter, by their id."""
+        wearing = sorted(self._arms & WEARING - {ArmName.DISTILLED})
         if wearing and qa.config.internalize.internalizer == "none":
             raise InputError(
                 f"The arms {', '.join(wearing)} wear adapters, but the config says "
                 "`internalize: internalizer: none`. Set it to `associative`, or leave them out."
             )
-        if ArmName.WRONG_ADAPTER in arms and len(sample.passages) < 2:
-            raise InputError(
-                "The arm `wrong-adapter` needs 2 passages at least, the run has 1. "
-                "Raise `--limit`, or use a file with more passages."
-            )
+        if ArmName.WRONG_ADAPTER in arms:
+            for case in dataset.cases:
+                self._wrong(case.documents)
+
+    # Taking in
 
     def prepare(self, progress: Progress = silent) -> None:
-        """Take the passages in, and find the evidence of every question."""
-        if not self._arms & (SEARCHING | WEARING):
-            return
+        """Take the documents in, and find the evidence of every question.
+
+        What the home holds already is not done again.
+        """
+        documents = self._dataset.documents
+        for n, document in enumerate(documents, 1):
+            self._ingest(document.id, None)
+            progress("index", n, len(documents))
+        self._retrieve(progress)
+        gold = {id for case in self._dataset.cases for id in self.own(case)}
+        if ArmName.DISTILLED in self._arms:
+            self._internalize("distil", gold, self._qa.distillation, self._distilled, progress)
         internalizer = self.internalizer
-        passages, cases = self._sample.passages, self._sample.cases
-        for n, passage in enumerate(passages, 1):
-            taken_in = self._qa.ingestor.ingest(_document(passage), internalizer)
-            if taken_in.adapter:
-                self._adapters[passage.id] = taken_in.adapter
-            if taken_in.warning:
-                self.warnings[passage.id] = taken_in.warning
-            progress("internalize" if internalizer else "index", n, len(passages))
-        if not self._arms & {ArmName.RETRIEVAL, ArmName.BOTH}:
-            return
-        for n, case in enumerate(cases, 1):
-            self._hits[_key(case)] = self._qa.retriever.search(
-                case.question, self._qa.config.answer.passages
+        if internalizer:  # after distilling: the adapter made last answers under `auto`
+            self._internalize(
+                "internalize", self._wearers(gold), internalizer, self._adapters, progress
             )
+
+    def _wearers(self, gold: set[str]) -> set[str]:
+        """Return the documents whose adapters any arm may wear; others of a large set need none."""
+        wanted = set(gold)
+        for case in self._dataset.cases:
+            wanted.update(hit.chunk.document_id for hit in self.retrieved(case)[: self._passages])
+            if ArmName.WRONG_ADAPTER in self._arms:
+                wanted.add(self._wrong(self.own(case)))
+        return wanted
+
+    def _internalize(
+        self,
+        stage: str,
+        wanted: set[str],
+        internalizer: Internalizer,
+        made: dict[str, AdapterRecord],
+        progress: Progress,
+    ) -> None:
+        for n, document_id in enumerate(sorted(wanted), 1):
+            record = self._ingest(document_id, internalizer)
+            if record:
+                made[document_id] = record
+            progress(stage, n, len(wanted))
+
+    def _ingest(self, document_id: str, internalizer: Internalizer | None) -> AdapterRecord | None:
+        taken_in = self._qa.ingestor.ingest(self._documents[document_id], internalizer)
+        if taken_in.warning and internalizer:
+            self.warnings[document_id] = f"{internalizer.name}: {taken_in.warning}"
+        return taken_in.adapter
+
+    def _retrieve(self, progress: Progress) -> None:
+        cases = self._dataset.cases
+        for n, case in enumerate(cases, 1):
+            self._retrieved[case.id] = self._search(case.question, self._qa.config.answer.hits)
             progress("retrieve", n, len(cases))
 
-    def hits(self, case: Case) -> list[Hit]:
-        """Return the evidence found for a question, best first."""
-        return self._hits[_key(case)]
-
-    def _own_hits(self, question: str, passage_id: str) -> list[Hit]:
-        """Return where in a passage its evidence for a question lies, as the engine finds it."""
-        key = passage_id, question
-        if key not in self._within:
-            count = self._qa.config.answer.passages
-            self._within[key] = self._qa.retriever.search(question, count, [passage_id])
-        return self._within[key]
-
-    def length(self, arm: StyledArm, case: Case) -> int:
-        """Return the characters of the prompt that `prompt` would make."""
-        return len(case.question) + sum(map(len, self._passages(arm, case)))
-
-    def prompt(self, arm: StyledArm, case: Case) -> Prompt | None:
-        """Return what the generator is asked under an arm (not `auto`).
-
-        `None` if there is no adapter to wear. Prompts hold adapters, so make them late.
-        """
-        adapters = self._worn(arm, case)
-        if adapters is None:
-            return None
-        passages = self._passages(arm, case)
-        evidence = passages if arm.arm in SEARCHING else (case.passage.context,)
-        return Prompt(
-            question=case.question,
-            passages=passages,
-            adapters=adapters,
-            quote_from=evidence if arm.style is Style.QUOTE else None,
-            max_tokens=self._qa.config.answer.max_tokens,
-        )
-
-    def _passages(self, arm: StyledArm, case: Case) -> tuple[str, ...]:
-        if arm.arm is ArmName.CONTEXT:
-            return (case.passage.context,)
-        if arm.arm in (ArmName.RETRIEVAL, ArmName.BOTH):
-            return tuple(hit.chunk.text for hit in self.hits(case))
-        return ()
-
-    def _worn(self, arm: StyledArm, case: Case) -> tuple[Adapter, ...] | None:
-        """Return the adapters that lie under an answer; `None` if its own is missing."""
-        if arm.arm is ArmName.ADAPTER:
-            return self._stack(case.question, case.passage.id)
-        if arm.arm is ArmName.WRONG_ADAPTER:
-            return self._stack(case.question, self._next[case.passage.id])
-        if arm.arm is ArmName.BOTH:
-            hits = self.hits(case)
-            worn = self._stack(case.question, hits[0].chunk.document_id) if hits else None
-            # As in the engine: with passages to read, the share goes on the reader.
-            return worn and ((self._qa.reader,) if self._qa.reader else ()) + worn[-1:]
-        quotes = arm.style is Style.QUOTE
-        below = self.task_adapter if arm.arm is ArmName.BASE and quotes else self._qa.reader
-        return (below,) if below else ()
+    def _search(
+        self, question: str, count: int, document_ids: Sequence[str] | None = None
+    ) -> list[Hit]:
+        return self._qa.retriever.search(question, count, document_ids)
 
     @property
     def internalizer(self) -> Internalizer | None:
         """What makes the adapters, if any are worn."""
-        return self._qa.internalizer() if self._arms & WEARING else None
+        return self._qa.internalizer() if self._arms & WEARING - {ArmName.DISTILLED} else None
+
+    @property
+    def adapters(self) -> tuple[AdapterRecord, ...]:
+        """All that were made."""
+        return (*self._adapters.values(), *self._distilled.values())
+
+    # What is known of a question
+
+    def retrieved(self, case: Case) -> Sequence[Hit]:
+        """Return what the index finds for a question in all documents, best first."""
+        return self._retrieved[case.id]
+
+    def own(self, case: Case) -> tuple[str, ...]:
+        """Return the documents a question is about: its gold ones, or else the best hit's."""
+        if case.documents:
+            return case.documents
+        return tuple(hit.chunk.document_id for hit in self._retrieved.get(case.id, ())[:1])
+
+    def _wrong(self, right: Sequence[str]) -> str:
+        """Return the first document after a question's own that is not its own."""
+        ids = list(self._documents)
+        start = ids.index(right[0]) if right else 0
+        for document_id in [*ids[start + 1 :], *ids[:start]]:
+            if document_id not in right:
+                return document_id
+        raise InputError(
+            "The arm `wrong-adapter` needs a document that does not answer the question; the data "
+            f"has {len(ids)} in all. Use more documents, or leave the arm out."
+        )
+
+    # Asking
+
+    def length(self, arm: StyledArm, case: Case) -> int:
+        """Return about how many characters the prompt of `request` has."""
+        if arm.arm is ArmName.CONTEXT:
+            read = [self._documents[id].text for id in self.own(case)]
+        elif arm.arm in SEARCHING:
+            read = [hit.chunk.text for hit in self.retrieved(case)[: self._passages]]
+        else:
+            read = []
+        return len(case.question) + sum(map(len, read))
+
+    def request(self, arm: StyledArm, case: Case, watch: Stopwatch) -> Request | None:
+        """Return what is asked under an arm (not `auto`); `None` if there is no adapter to wear.
+
+        Requests hold adapters, so make them late.
+
+        Args:
+            arm: With its style.
+            case: The question.
+            watch: Told the time of `retrieve` and `load_adapter`.
+        """
+        searching, own = arm.arm in SEARCHING, self.own(case)
+        if searching or arm.arm in WEARING:
+            with watch.stage("retrieve"):
+                hits = self._search(case.question, self._passages, None if searching else own)
+        else:  # nothing needs to be found, but an answer may yet be cited
+            hits = [hit for hit in self.retrieved(case) if hit.chunk.document_id in own]
+        worn = self._worn(arm, case, hits, watch)
+        if worn is None:
+            return None
+        adapters, record = worn
+        documents = [self._documents[id] for id in own]
+        sources = hits if searching else documents
+        contexts = sources if searching or arm.arm is ArmName.CONTEXT else []
+        prompt = Prompt(
+            question=case.question,
+            passages=tuple(map(_text, contexts)),
+            adapters=adapters,
+            quote_from=tuple(map(_text, sources)) if arm.style is Style.QUOTE else None,
+            max_tokens=self._qa.config.answer.max_tokens,
+        )
+        return Request(prompt=prompt, hits=hits, sources=sources, contexts=contexts, record=record)
+
+    @property
+    def _passages(self) -> int:
+        return self._qa.config.answer.passages
+
+    def _worn(
+        self, arm: StyledArm, case: Case, hits: Sequence[Hit], watch: Stopwatch
+    ) -> tuple[tuple[Adapter, ...], AdapterRecord | None] | None:
+        """Return the adapters under an answer and the document's; `None` if its own is missing."""
+        if arm.arm in WEARING:
+            record, hits = self._record(arm.arm, case, hits)
+            if record is None:
+                return None
+            with watch.stage("load_adapter"):
+                share = self._share(record, hits)
+            if arm.arm is ArmName.BOTH:  # as in the engine: with passages, it goes on the reader
+                return (*self._reading, share), record
+            if record.task_adapter_id is None:
+                return (share,), record
+            return (self._qa.task_adapters[record.task_adapter_id], share), record
+        if arm.arm is ArmName.BASE and arm.style is Style.QUOTE and self.task_adapter:
+            return (self.task_adapter,), None
+        return self._reading, None
+
+    def _record(
+        self, arm: ArmName, case: Case, hits: Sequence[Hit]
+    ) -> tuple[AdapterRecord | None, Sequence[Hit]]:
+        """Return the adapter to wear, and the hits that say which part of it."""
+        if arm is ArmName.WRONG_ADAPTER:
+            wrong = self._wrong(self.own(case))
+            return self._adapters.get(wrong), self._search(case.question, 1, [wrong])
+        made = self._distilled if arm is ArmName.DISTILLED else self._adapters
+        return made.get(hits[0].chunk.document_id) if hits else None, hits
+
+    def _share(self, record: AdapterRecord, hits: Sequence[Hit]) -> Adapter:
+        adapter, count = self._qa.adapters.load(record), len(record.shares)
+        return take_shares(adapter, [best_share(record, hits)], count) if count > 1 else adapter
+
+    @property
+    def _reading(self) -> tuple[Adapter, ...]:
+        return (self._qa.reader,) if self._qa.reader else ()
 
     @property
     def task_adapter(self) -> Adapter | None:
@@ -156,23 +268,14 @@ class Bench:
             return self._qa.associative.task_adapter
         return self._qa.reader
 
-    def _stack(self, question: str, passage_id: str) -> tuple[Adapter, ...] | None:
-        """Return a passage's adapter on its task adapter, worn in part as the engine wears it."""
-        record = self._adapters.get(passage_id)
-        if record is None:
-            return None
-        adapter, count = self._qa.adapters.load(record), len(record.shares)
-        if count > 1:
-            hits = self._own_hits(question, passage_id)
-            adapter = take_shares(adapter, [best_share(record, hits)], count)
-        if record.task_adapter_id is None:
-            return (adapter,)
-        return self._qa.task_adapters[record.task_adapter_id], adapter
+
+def span_of(source: Document | Hit) -> SpanRow:
+    """Return where a text stands."""
+    if isinstance(source, Document):
+        return SpanRow(document=source.id, start=0, end=len(source.text))
+    chunk = source.chunk
+    return SpanRow(document=chunk.document_id, start=chunk.start, end=chunk.end)
 
 
-def _key(case: Case) -> tuple[str, str]:
-    return case.passage.id, case.question
-
-
-def _document(passage: Passage) -> Document:
-    return Document(id=passage.id, text=passage.context, title=passage.title, source=passage.source)
+def _text(source: Document | Hit) -> str:
+    return source.text if isinstance(source, Document) else source.chunk.text

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hybridqa.models.base import BaseModel
 
 
 def machine(device: str) -> dict[str, str | int | None]:
@@ -28,6 +34,28 @@ def machine(device: str) -> dict[str, str | int | None]:
         "hybridqa": _version("hybridqa"),
         "commit": _commit(),
     }
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident size of this process so far."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not `getrusage`: on Linux its maximum includes the process that started this one.
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def cache_bytes_per_token(base: BaseModel) -> int:
+    """Return the bytes of one token's keys and values in the model's cache, by a real one."""
+    import torch
+
+    tokens = 64
+    with torch.inference_mode(), base.lock:
+        ids = torch.zeros(1, tokens, dtype=torch.long, device=base.device)
+        cache = base.model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+    elements = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
+    return int(elements) * base.dtype.itemsize // tokens
 
 
 def _device_name(device: str) -> str:

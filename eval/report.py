@@ -16,7 +16,7 @@ def table(report: QaReport) -> Table:
     for column in drawn.columns[1:]:
         column.justify = "right"
     for name, arm in report.arms.items():
-        drawn.add_row(name, *_cells(arm, report.n))
+        drawn.add_row(name, *_cells(arm, report.run.manifest.questions))
     return drawn
 
 
@@ -26,7 +26,7 @@ def markdown(report: QaReport) -> str:
         "| " + " | ".join(_COLUMNS) + " |",
         "|---|" + "--:|" * (len(_COLUMNS) - 1),
         *(
-            f"| `{name}` | " + " | ".join(_cells(arm, report.n)) + " |"
+            f"| `{name}` | " + " | ".join(_cells(arm, report.run.manifest.questions)) + " |"
             for name, arm in report.arms.items()
         ),
     ]
@@ -61,15 +61,17 @@ def _interval(interval: Interval) -> str:
 
 
 def _title(report: QaReport) -> str:
-    return f"{report.data}, {report.n} questions on {report.passages} passages, seed {report.seed}"
+    told = report.run.manifest
+    return f"{told.data}, {told.questions} questions on {told.documents} passages, seed {told.seed}"
 
 
 def _caption(report: QaReport) -> str:
-    told = f"{report.model['name']} on {report.machine['device']}"
-    if commit := report.machine.get("commit"):
+    manifest = report.run.manifest
+    told = f"{manifest.model['name']} on {manifest.machine['device']}"
+    if commit := manifest.machine.get("commit"):
         told += f", commit {commit}"
     if report.skipped:
         told += f"; {report.skipped} questions without a gold answer left out"
-    if report.warnings:
-        told += f"; {len(report.warnings)} passages without an adapter"
+    if manifest.warnings:
+        told += f"; {len(manifest.warnings)} passages without an adapter"
     return f"{told}. In brackets, 95 % bootstrap intervals over passages."

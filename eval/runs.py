@@ -18,7 +18,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, field
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -31,6 +30,9 @@ from hybridqa.stores.disk import disk_errors
 T = TypeVar("T")
 
 FORMAT = 1
+MANIFEST, DOCUMENTS, QUESTIONS = "manifest.json", "documents.jsonl", "questions.jsonl"
+ANSWERS, JUDGEMENTS, SCORES = "answers.jsonl", "judgements.jsonl", "scores.jsonl"
+LOG = "log.jsonl"
 _VALUES = ConfigDict(extra="ignore", allow_inf_nan=False)
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -247,10 +249,10 @@ def read_run(folder: str | Path) -> Run:
     run = Run(
         path=str(folder),
         manifest=manifest,
-        documents=tuple(read_rows(DocumentRow, folder / "documents.jsonl")),
-        questions=tuple(read_rows(QuestionRow, folder / "questions.jsonl")),
-        answers=tuple(read_rows(AnswerRow, folder / "answers.jsonl")),
-        scores=tuple(read_rows(ScoreRow, folder / "scores.jsonl")),
+        documents=tuple(read_rows(DocumentRow, folder / DOCUMENTS)),
+        questions=tuple(read_rows(QuestionRow, folder / QUESTIONS)),
+        answers=tuple(read_rows(AnswerRow, folder / ANSWERS)),
+        scores=tuple(read_rows(ScoreRow, folder / SCORES)),
     )
     expected = len(run.questions) * len(manifest.arms)
     if not len(run.answers) == len(run.scores) == expected or len(run.questions) == 0:
@@ -268,7 +270,7 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         InputError: There is no run in it, or it is damaged or of a newer version.
     """
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
@@ -284,12 +286,12 @@ def read_manifest(folder: Path) -> Manifest:
             f"The run `{folder}` has format {found}, this hybridqa reads up to {FORMAT}. Update "
             "hybridqa."
         )
-    return _checked(Manifest, json.dumps(raw), str(path))
+    return _checked(TypeAdapter(Manifest), json.dumps(raw), str(path))
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write a manifest whole or not at all."""
-    path = folder / "manifest.json"
+    path = folder / MANIFEST
     _replace(path, json.dumps(asdict(manifest), ensure_ascii=False, indent=1) + "\n")
 
 
@@ -299,10 +301,11 @@ def read_rows(kind: type[T], path: Path) -> Iterator[T]:
     Raises:
         InputError: The file is missing, or a line is not such a row; names the line.
     """
+    adapter = TypeAdapter(kind)
     try:
         with path.open(encoding="utf-8") as file:
             for number, line in enumerate(file, 1):
-                yield _checked(kind, line, f"{path}, line {number}")
+                yield _checked(adapter, line, f"{path}, line {number}")
     except (OSError, UnicodeDecodeError) as exc:
         raise InputError(
             f"`{path}` cannot be read: {exc}. The run is damaged; run the evaluation again."
@@ -349,18 +352,12 @@ def _replace(path: Path, text: str) -> None:
         os.replace(new, path)
 
 
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-def _checked(kind: type[T], text: str, where: str) -> T:
+def _checked(adapter: TypeAdapter[T], text: str, where: str) -> T:
     try:
-        row: T = _adapter(kind).validate_json(text)
+        return adapter.validate_json(text)
     except ValidationError as exc:
         error = exc.errors(include_url=False, include_context=False)[0]
         at = ".".join(map(str, error["loc"])) or "the line"
         raise InputError(
             f"`{where}`: `{at}`: {error['msg']}. The run is damaged; run the evaluation again."
         ) from exc
-    return row

@@ -98,6 +98,9 @@ class Config:
     policy: str = "default"
     """Name of a policy in `configs/policy/`, or a path to a YAML file."""
 
+    log_questions: bool = True
+    """Keep what was asked and answered in the home's `questions.jsonl`, for `eval replay`."""
+
 
 def validate(cls: type[T], data: Any, origin: str) -> T:
     """Return `data` as a `cls`.

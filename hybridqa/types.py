@@ -227,6 +227,29 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One arm's try at an answer, whether it was given or dropped."""
+
+    arm: Arm
+    text: str
+    """As the model worded it, before any check; empty when it abstained."""
+    abstained: bool
+    cited: bool
+    """Whether it stands in a text that was found."""
+    confidence: float
+    """As in `Answer`."""
+    support: float | None = None
+    """How likely a reader of the passage cited finds it, in [0, 1]; `None` where nobody asked."""
+    error: str | None = None
+    """Why there was no try at all: the adapter is damaged."""
+    accepted: bool = False
+    """Whether it was given as the answer."""
+    reasons: Sequence[str] = ()
+    """What the checks have to say of it."""
+    milliseconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """What the user gets."""
 
@@ -243,6 +266,12 @@ class Answer:
     """Geometric mean of the model's own token probabilities, in [0, 1]."""
     timings_ms: Mapping[str, float]
     """By stage: `retrieve`, `route`, `first_token`, `generate`, `verify`, `total`."""
+    attempts: Sequence[Attempt]
+    """Every arm that was tried, in order; if one was accepted, it is the last."""
+    prompt_tokens: int
+    """Read by the model in all its calls for this answer, dropped attempts and checks included."""
+    completion_tokens: int
+    """Written by it in all these calls, ends of sequence included."""
 
     @property
     def abstained(self) -> bool:

@@ -21,6 +21,7 @@ from hybridqa.routing.policy import Policy
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.stores.catalog import Catalog
 from hybridqa.stores.home import Home
+from hybridqa.stores.question_log import QuestionLog
 from hybridqa.types import Adapter, AdapterRecord, Answer, Arm, Decision, Document, Style
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class HybridQA:
         with ExitStack() as stack:
             self.home = stack.enter_context(Home(home))
             self.catalog = Catalog(self.home.catalog_path)
+            self.log = QuestionLog(self.home.path / "questions.jsonl", self.catalog.live_hashes)
             stack.callback(self.catalog.close)
             self._closing = stack.pop_all()
 
@@ -183,7 +185,12 @@ class HybridQA:
     ) -> Answer:
         """Answer a question; see `Answerer.ask`."""
         self._check(question, document_ids)
-        return self.answerer.ask(question, arm, document_ids, style)
+        trace = self.answerer.trace(question, arm, document_ids, style)
+        if self.config.log_questions:
+            from hybridqa.engines.trace import logged
+
+            self.log.append(logged(trace, self.policy.name, self.base.fingerprint))
+        return trace.result()
 
     def explain(
         self, question: str, arm: Arm | None = None, document_ids: Sequence[str] = ()
@@ -194,7 +201,8 @@ class HybridQA:
 
     def delete(self, document_id: str) -> list[str]:
         """Delete a document and all made of it; returns the ids of its removed adapters."""
-        return self.ingestor.delete(document_id)
+        with self.log.forgetting(document_id):
+            return self.ingestor.delete(document_id)
 
     # What it is made of
 
@@ -323,6 +331,7 @@ class HybridQA:
             passages=settings.passages,
             max_tokens=settings.max_tokens,
             max_question_chars=settings.max_question_chars,
+            count_tokens=lambda text: len(self.base.plain_ids(text)),
         )
 
     @_Part
@@ -372,11 +381,10 @@ class HybridQA:
 
     def _check(self, question: str, document_ids: Sequence[str]) -> None:
         """Tell of bad input before any model is loaded."""
-        from hybridqa.engines.answer import checked_question
+        from hybridqa.engines.request import check_documents, checked_question
 
         checked_question(question, self.config.answer.max_question_chars)
-        for document_id in document_ids:
-            self.catalog.get(document_id)
+        check_documents(document_ids, self.catalog)
 
     @property
     def _hypernetwork_folder(self) -> Path:

@@ -10,13 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from hybridqa.eval.machine import cache_bytes_per_token
 from hybridqa.eval.speed.pairs import Timings, spread
 from hybridqa.eval.speed.report import SpeedRow
 from hybridqa.eval.speed.workbench import Workbench
-from hybridqa.models.base import BaseModel
 from hybridqa.protocols import IndexedChunk, SearchFilter
 from hybridqa.stores.edge_index import EdgeIndex
 from hybridqa.types import Adapter, Chunk
@@ -82,7 +81,7 @@ def adapter_size(bench: Workbench) -> SpeedRow:
     made, settings = bench.internalized, bench.qa.config.internalize
     real = _bytes(made.adapter)
     largest = real / made.rank * settings.max_rank
-    cache_per_token = _cache_bytes(bench.qa.base, 64) / 64
+    cache_per_token = cache_bytes_per_token(bench.qa.base)
     cache = cache_per_token * _CONTEXT_TOKENS
     ratio = cache / largest
     return SpeedRow(
@@ -98,8 +97,8 @@ def adapter_size(bench: Workbench) -> SpeedRow:
         details={
             "adapter_bytes": round(largest),
             "kv_cache_bytes": round(cache),
-            "kv_cache_bytes_per_token": round(cache_per_token),
-            "kv_cache_dtype": "bfloat16",
+            "kv_cache_bytes_per_token": cache_per_token,
+            "kv_cache_dtype": str(bench.qa.base.dtype).removeprefix("torch."),
             "rank_per_chunk": settings.rank,
             "bytes_per_rank": round(real / made.rank),
             f"adapter_bytes_of_{len(bench.chunks)}_chunks": real,
@@ -110,15 +109,6 @@ def adapter_size(bench: Workbench) -> SpeedRow:
 def _bytes(adapter: Adapter) -> int:
     factors = [f for layer in adapter.layers.values() for f in (layer.down, layer.up)]
     return sum(factor.numel() * factor.element_size() for factor in factors)
-
-
-def _cache_bytes(base: BaseModel, tokens: int) -> float:
-    """Return the bytes that a real cache of so many tokens takes in bfloat16."""
-    with torch.inference_mode(), base.lock:
-        ids = torch.zeros(1, tokens, dtype=torch.long, device=base.device)
-        cache = base.model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
-    elements = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
-    return float(elements * torch.bfloat16.itemsize)
 
 
 def _made_up(count: int, dimension: int, seed: int) -> Iterator[IndexedChunk]:

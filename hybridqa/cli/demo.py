@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +16,8 @@ from hybridqa.cli.serialize import answer_dict, ingested_dict
 from hybridqa.config import Config
 from hybridqa.engines.sync import Synced
 from hybridqa.eval.datasets import SampleQuestion, read_sample_questions
-from hybridqa.eval.metrics import normalize
+from hybridqa.eval.machine import peak_memory_bytes
+from hybridqa.eval.metrics import agrees
 from hybridqa.types import Answer, Arm
 from hybridqa.wiring import HybridQA
 
@@ -71,7 +70,7 @@ def run(home: Path | None, config: Config, advance: Callable[[str, int, int], No
         synced=synced,
         asked=tuple(asked),
         side_by_side=tuple(side_by_side),
-        peak_memory_bytes=_peak_memory(),
+        peak_memory_bytes=peak_memory_bytes(),
     )
 
 
@@ -94,20 +93,10 @@ def as_dict(result: DemoResult) -> dict[str, Any]:
 
 
 def is_right(question: SampleQuestion, answer: Answer) -> bool:
-    """Tell whether an answer says what is expected, or rightly says nothing.
-
-    It may say more than expected, or less as long as no number is missing: "27" for "27 days",
-    but not "three months" for "14 months".
-    """
+    """Tell whether an answer says what is expected, or rightly says nothing."""
     if not question.answerable:
         return answer.abstained
-    said = set(normalize(answer.text).split())
-    return any(_agrees(said, set(normalize(gold).split())) for gold in question.answers)
-
-
-def _agrees(said: set[str], gold: set[str]) -> bool:
-    numbers = {word for word in gold if any(char.isdigit() for char in word)}
-    return gold <= said or (bool(said) and numbers <= said <= gold)
+    return agrees(answer.text, question.answers)
 
 
 def render(console: Console, result: DemoResult) -> None:
@@ -168,16 +157,6 @@ def _choose() -> list[SampleQuestion]:
             kinds[kind] += 1
             chosen.append(question)
     return chosen
-
-
-def _peak_memory() -> int:
-    """Return the largest resident size of this process so far, in bytes."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not `getrusage`: on Linux its maximum includes the process that started this one.
-        return int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _marked(question: SampleQuestion, answer: Answer) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from hybridqa.cli import dashboard, replay, runs
 from hybridqa.cli.session import ConfigOption, HomeOption, JsonOption, Session, reported
 from hybridqa.errors import InputError
 
@@ -18,7 +19,10 @@ MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print a Markdo
 def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Measure quality, with controls.", no_args_is_help=True)
     group.callback()(_evaluations)
+    runs.register(group)
     group.command("qa")(qa)
+    dashboard.register(group)
+    replay.register(group)
     app.add_typer(group, name="eval")
     app.command()(bench)
     app.command()(fetch)
@@ -30,7 +34,9 @@ def _evaluations() -> None:
 
 def qa(
     context: typer.Context,
-    data: Annotated[Path, typer.Option(metavar="FILE", help="Questions, .jsonl or .jsonl.gz.")],
+    data: Annotated[
+        str, typer.Option(metavar="FILE|DIR|hub:ID", help="Questions; see `eval run`.")
+    ],
     arms: Annotated[
         str, typer.Option(help="Comma-separated; `auto` is the router.")
     ] = "base,context,adapter,wrong-adapter,retrieval,both",
@@ -44,9 +50,9 @@ def qa(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the same questions of every arm; F1, exact match and ROUGE-L with 95 % intervals.
+    """Compare arms quickly, nothing kept: F1, exact match and ROUGE-L with 95 % intervals.
 
-    Passages are taken into a home directory of their own, gone afterwards.
+    Only answerable questions are asked, and only the documents asked about are searched.
     """
     session = Session.of(context, home, config, as_json)
     with reported(session.json):
@@ -61,7 +67,7 @@ def qa(
             advance("loading models", 0, 1)
             result = run_qa(session.config(), data, names, limit, seed, progress=advance)
         if rows is not None:
-            lines = (json.dumps(row.as_dict(), ensure_ascii=False) for row in result.rows)
+            lines = (json.dumps(row, ensure_ascii=False) for row in result.rows())
             with disk_errors("write the answers", rows):
                 rows.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

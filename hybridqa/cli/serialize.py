@@ -22,6 +22,8 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
         "citations": [asdict(citation) for citation in answer.citations],
         "adapter": answer.adapter and _brief_adapter(answer.adapter),
         "confidence": round(answer.confidence, 4),
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
         "timings_ms": dict(answer.timings_ms),
     }
 

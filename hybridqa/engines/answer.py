@@ -2,48 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 from hybridqa.engines.cite import cite_document, cite_passage, find_support, within
+from hybridqa.engines.follow import follow
+from hybridqa.engines.meter import Meter
+from hybridqa.engines.prompts import Prompts
+from hybridqa.engines.request import checked_question
 from hybridqa.engines.route import Routed, Router
-from hybridqa.engines.stopwatch import Stopwatch
-from hybridqa.errors import CorruptAdapterError, QuestionError, StaleDocumentError
-from hybridqa.internalize.compress import take_shares
-from hybridqa.protocols import Generation, Generator, Prompt
-from hybridqa.routing.decision import accept
+from hybridqa.engines.trace import Trace
+from hybridqa.errors import CorruptAdapterError, StaleDocumentError
+from hybridqa.protocols import Generation, Generator
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.types import (
     Adapter,
     AdapterRecord,
     Answer,
     Arm,
+    Attempt,
     Citation,
     Decision,
     Hit,
     Style,
 )
 
-_ATTEMPTS = 3
+_ROUNDS = 3
 """Answers that a document overtakes by changing are made anew, at most so many times."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Attempt:
-    """One try at an answer."""
+class _Task:
+    """A question on its way."""
 
     question: str
     routed: Routed
-    decision: Decision
-    """As routed, until an adapter's answer is dropped."""
     style: Style
     forced: bool
     """The caller chose the arm: its answer is given, whatever the checks say."""
-    watch: Stopwatch
+    meter: Meter
 
-    @property
-    def hits(self) -> Sequence[Hit]:
-        return self.routed.hits
+
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What an arm made of a question."""
+
+    generation: Generation
+    citation: Citation | None
+    support: float | None = None
+    record: AdapterRecord | None = None
+    """Of the adapter worn."""
 
 
 class Answerer:
@@ -59,6 +68,7 @@ class Answerer:
         passages: int,
         max_tokens: int,
         max_question_chars: int,
+        count_tokens: Callable[[str], int] | None = None,
     ) -> None:
         """Wire the collaborators.
 
@@ -71,11 +81,11 @@ class Answerer:
             passages: Best hits that stand in a prompt.
             max_tokens: Of an answer.
             max_question_chars: Of a question.
+            count_tokens: As for `Meter`.
         """
-        self._router, self._generator, self._adapters = router, generator, adapters
-        self._task_adapters, self._reader = task_adapters, reader
-        self._passages = passages
-        self._max_tokens, self._max_question_chars = max_tokens, max_question_chars
+        self._router, self._generator, self._count_tokens = router, generator, count_tokens
+        self._prompts = Prompts(adapters, task_adapters, reader, max_tokens)
+        self._passages, self._max_question_chars = passages, max_question_chars
 
     def explain(
         self, question: str, arm: Arm | None = None, document_ids: Sequence[str] = ()
@@ -107,212 +117,170 @@ class Answerer:
             CorruptAdapterError: It has one, whose files are damaged.
             StaleDocumentError: A document kept changing while it was being asked.
         """
+        return self.trace(question, arm, document_ids, style).result()
+
+    def trace(
+        self,
+        question: str,
+        arm: Arm | None = None,
+        document_ids: Sequence[str] = (),
+        style: Style | None = None,
+    ) -> Trace:
+        """Answer a question as `ask` does, and return all that there is to tell of it.
+
+        What goes wrong before an arm is decided on is raised, what goes wrong later is in it.
+        """
         question = checked_question(question, self._max_question_chars)
-        watch = Stopwatch()
-        for _ in range(_ATTEMPTS):
-            routed = self._router.route(question, arm, document_ids, watch)
-            attempt = _Attempt(
+        meter = Meter(self._generator, self._count_tokens)
+        for _ in range(_ROUNDS):
+            routed = self._router.route(question, arm, document_ids, meter.watch)
+            task = _Task(
                 question=question,
                 routed=routed,
-                decision=routed.decision,
                 style=style or self._router.policy.style,
                 forced=arm is not None,
-                watch=watch,
+                meter=meter,
             )
-            try:
-                answer = self._answer(attempt)
-            except CorruptAdapterError:  # gone, because its document was deleted meanwhile?
-                if self._router.is_current(routed):
-                    raise
-                continue
+            outcome = self._outcome(task)
             if self._router.is_current(routed):
-                return replace(answer, timings_ms=watch.timings_ms())
-        raise StaleDocumentError(
-            f"The documents that answer this question changed {_ATTEMPTS} times while it was being "
-            "answered. Ask again when ingestion is done."
+                break
+        else:
+            outcome = StaleDocumentError(
+                f"The documents that answer this question changed {_ROUNDS} times while it was "
+                "being answered. Ask again when ingestion is done."
+            )
+        return Trace(
+            question=question,
+            asked_arm=arm,
+            asked_documents=tuple(document_ids),
+            asked_style=style,
+            style=task.style,
+            routed=routed,
+            outcome=outcome,
+            timings_ms=meter.watch.timings_ms(),
+            prompt_tokens=meter.prompt_tokens,
+            completion_tokens=meter.completion_tokens,
         )
 
-    def _answer(self, attempt: _Attempt) -> Answer:
-        arm = attempt.decision.arm
+    def _outcome(self, task: _Task) -> Answer | Exception:
         try:
-            if arm in (Arm.RETRIEVAL, Arm.BOTH):
-                return self._from_passages(attempt, attempt.decision.adapter)
-            if arm is Arm.ADAPTER:
-                return self._from_adapter(attempt)
-        except CorruptAdapterError as exc:
-            if attempt.forced:
-                raise
-            return self._fall_back(attempt, [str(exc)])
-        return self._from_base(attempt)
+            return self._answer(task)
+        except Exception as exc:  # told in the trace, and raised by its `result`
+            return exc
 
-    def _from_base(self, attempt: _Attempt) -> Answer:
-        attempt = replace(attempt, style=Style.FREE)
-        prompt = Prompt(
-            question=attempt.question, adapters=self._reading(), max_tokens=self._max_tokens
+    def _answer(self, task: _Task) -> Answer:
+        made: dict[Arm, _Made] = {}
+
+        def attempt(arm: Arm) -> Attempt:
+            began_s = task.meter.watch.elapsed_s
+            try:
+                made[arm] = self._make(task, arm)
+            except CorruptAdapterError as exc:
+                if task.forced:
+                    raise
+                return _attempt(arm, exc, task.meter.watch.elapsed_s - began_s)
+            return _attempt(arm, made[arm], task.meter.watch.elapsed_s - began_s)
+
+        way = follow(task.routed.decision, attempt, self._router.policy, task.forced)
+        given = made[way.arm] if way.given else None
+        return Answer(
+            question=task.question,
+            text=way.given.text if way.given else "",
+            arm=way.arm,
+            style=Style.FREE if way.arm is Arm.BASE else task.style,
+            reasons=way.reasons,
+            citations=(given.citation,) if given and given.citation else (),
+            adapter=given.record if given else None,
+            confidence=way.attempts[-1].confidence if way.attempts else 0.0,
+            timings_ms=task.meter.watch.timings_ms(),
+            attempts=way.attempts,
+            prompt_tokens=task.meter.prompt_tokens,
+            completion_tokens=task.meter.completion_tokens,
         )
-        generation = self._generate(attempt, prompt)
-        if generation.abstained:
-            return _answer(attempt, generation, ["the model gave no answer"])
-        support = find_support(generation.text, attempt.hits)
-        if support is None:
-            reasons = ["no document found supports it: this is the model's memory alone"]
-            return _answer(attempt, generation, reasons)
-        return _answer(attempt, generation, citation=support)
 
-    def _from_adapter(self, attempt: _Attempt) -> Answer:
-        record, document = attempt.decision.adapter, attempt.routed.candidates[0].record.document
-        assert record is not None, "a decision for an adapter carries one"
-        number = best_share(record, attempt.hits)
+    def _make(self, task: _Task, arm: Arm) -> _Made:
+        if arm is Arm.BASE:
+            generation = task.meter.generate(self._prompts.alone(task.question))
+            return _Made(
+                generation=generation, citation=find_support(generation.text, task.routed.hits)
+            )
+        record = task.routed.decision.adapter
+        if arm is Arm.ADAPTER:
+            assert record is not None, "a decision for an adapter carries one"
+            return self._from_adapter(task, record)
+        return self._from_passages(task, record if arm is Arm.BOTH else None)
+
+    def _from_adapter(self, task: _Task, record: AdapterRecord) -> _Made:
+        hits, document = task.routed.hits, task.routed.candidates[0].record.document
+        number = best_share(record, hits)
         start, end = record.shares[number]
-        prompt = Prompt(
-            question=attempt.question,
-            adapters=self._wearing(attempt, record, number),
-            quote_from=(document.text[start:end],) if attempt.style is Style.QUOTE else None,
-            max_tokens=self._max_tokens,
-        )
-        generation = self._generate(attempt, prompt)
-        with attempt.watch.stage("verify"):
-            citation = find_support(generation.text, attempt.hits)
+        quote = document.text[start:end] if task.style is Style.QUOTE else None
+        with task.meter.watch.stage("load_adapter"):
+            prompt = self._prompts.worn(task.question, record, number, quote)
+        generation = task.meter.generate(prompt)
+        with task.meter.watch.stage("verify"):
+            citation = find_support(generation.text, hits)
             if generation.span is not None:
                 first, last = (start + at for at in generation.span[1:])
                 citation = cite_document(document.id, document.text[first:last], first, last)
-            support = self._support(attempt, generation.text, citation)
-            accepted, reasons = accept(generation.confidence, support, self._router.policy)
-        if generation.abstained:
-            accepted, reasons = False, ["the adapter gave no answer"]
-        if accepted or attempt.forced:
-            return _answer(attempt, generation, reasons, citation, record)
-        return self._fall_back(attempt, reasons)
+            support = self._support(task, generation, citation)
+        return _Made(generation=generation, citation=citation, support=support, record=record)
 
-    def _fall_back(self, attempt: _Attempt, reasons: Sequence[str]) -> Answer:
-        """Answer by retrieval after all."""
-        decision = replace(
-            attempt.decision,
-            arm=Arm.RETRIEVAL,
-            adapter=None,
-            reasons=(*attempt.decision.reasons, *reasons, "fell back to retrieval"),
-        )
-        return self._from_passages(replace(attempt, decision=decision), None)
-
-    def _support(self, attempt: _Attempt, answer: str, citation: Citation | None) -> float:
+    def _support(
+        self, task: _Task, generation: Generation, citation: Citation | None
+    ) -> float | None:
         """Return how likely the reader finds an answer given the one passage that it stands in.
 
         Reading one passage without writing is a fraction of the work of answering from several.
         """
-        if citation is None or not self._router.policy.checks.support:
+        inside = [hit for hit in task.routed.hits if citation and within(citation, [hit])]
+        if not inside:
             return 0.0
-        passage = next((hit.chunk.text for hit in attempt.hits if within(citation, [hit])), None)
-        if passage is None:
-            return 0.0
-        prompt = Prompt(
-            question=attempt.question, passages=(passage,), adapters=self._reading(), max_tokens=0
+        if not self._router.policy.checks.support:
+            return None
+        return task.meter.score(
+            self._prompts.check(task.question, inside[0].chunk.text), generation
         )
-        return self._generator.score([prompt], [answer])[0]
 
-    def _from_passages(self, attempt: _Attempt, record: AdapterRecord | None) -> Answer:
-        if not attempt.decision.document_ids:
-            return _answer(attempt, None, ["no passage bears on the question"])
-        passages = tuple(hit.chunk.text for hit in attempt.hits[: self._passages])
-        adapters = self._reading()
-        if record:
-            # With passages to read, the share goes on the reader rather than on its own task
-            # adapter, which was trained without any (F1 0.52 against 0.39 on 48 questions).
-            adapters = (*adapters, self._share(attempt, record, best_share(record, attempt.hits)))
-        prompt = Prompt(
-            question=attempt.question,
-            passages=passages,
-            adapters=adapters,
-            quote_from=passages if attempt.style is Style.QUOTE else None,
-            max_tokens=self._max_tokens,
+    def _from_passages(self, task: _Task, record: AdapterRecord | None) -> _Made:
+        hits, watch = task.routed.hits, task.meter.watch
+        passages = tuple(hit.chunk.text for hit in hits[: self._passages])
+        worn = (record, best_share(record, hits)) if record else None
+        with watch.stage("load_adapter") if worn else nullcontext():
+            prompt = self._prompts.read(
+                task.question, passages, quoting=task.style is Style.QUOTE, worn=worn
+            )
+        generation = task.meter.generate(prompt)
+        with watch.stage("verify"):
+            if generation.span is not None:
+                index, start, end = generation.span
+                citation: Citation | None = cite_passage(hits[index], start, end)
+            else:
+                citation = find_support(generation.text, hits)
+        return _Made(generation=generation, citation=citation, record=record)
+
+
+def _attempt(arm: Arm, made: _Made | CorruptAdapterError, seconds: float) -> Attempt:
+    milliseconds = round(seconds * 1000, 3)
+    if isinstance(made, CorruptAdapterError):
+        return Attempt(
+            arm=arm,
+            text="",
+            abstained=True,
+            cited=False,
+            confidence=0.0,
+            error=str(made),
+            milliseconds=milliseconds,
         )
-        generation = self._generate(attempt, prompt)
-        with attempt.watch.stage("verify"):
-            citation = _cited(generation, attempt.hits)
-        limit = self._router.policy.thresholds.min_retrieval_confidence
-        if generation.abstained:
-            reason = "the passages do not say"
-        elif citation is None:
-            reason = "no passage supports what the model said"
-        elif generation.confidence < limit and not attempt.forced:
-            reason = f"the answer's confidence is {generation.confidence:.2f}, below {limit:g}"
-        else:
-            return _answer(attempt, generation, [], citation, record)
-        return _answer(attempt, replace(generation, text=""), [reason])
-
-    def _reading(self) -> tuple[Adapter, ...]:
-        return (self._reader,) if self._reader else ()
-
-    def _wearing(
-        self, attempt: _Attempt, record: AdapterRecord, number: int
-    ) -> tuple[Adapter, ...]:
-        """Return what to wear: the task adapter, and one share of the adapter."""
-        share = self._share(attempt, record, number)
-        if record.task_adapter_id is None:
-            return (share,)
-        return self._task_adapters[record.task_adapter_id], share
-
-    def _share(self, attempt: _Attempt, record: AdapterRecord, number: int) -> Adapter:
-        with attempt.watch.stage("load_adapter"):
-            return take_shares(self._adapters.load(record), [number], len(record.shares))
-
-    def _generate(self, attempt: _Attempt, prompt: Prompt) -> Generation:
-        before_s = attempt.watch.elapsed_s
-        with attempt.watch.stage("generate"):
-            generation = self._generator.generate([prompt])[0]
-        attempt.watch.note("first_token", before_s + generation.first_token_s)
-        return generation
-
-
-def checked_question(question: str, max_chars: int) -> str:
-    """Return the question without space around it.
-
-    Raises:
-        QuestionError: It is empty, too long, or holds what no encoding can.
-    """
-    question = question.replace("\0", " ").strip()
-    if not question:
-        raise QuestionError("The question is empty. Ask something.")
-    if len(question) > max_chars:
-        raise QuestionError(
-            f"The question has {len(question)} characters, limit {max_chars}. Shorten it, or raise "
-            "`answer: max_question_chars` in the config."
-        )
-    try:
-        question.encode()
-    except UnicodeEncodeError as exc:
-        raise QuestionError(
-            f"The question is not UTF-8 at character {exc.start}: {question[exc.start]!a}. "
-            "Set the terminal to UTF-8, or type it anew."
-        ) from exc
-    return question
-
-
-def _answer(
-    attempt: _Attempt,
-    generation: Generation | None,
-    reasons: Sequence[str] = (),
-    citation: Citation | None = None,
-    record: AdapterRecord | None = None,
-) -> Answer:
-    """Put an answer together; without a generation, or with an empty one, it abstains."""
-    return Answer(
-        question=attempt.question,
-        text=" ".join(generation.text.split()) if generation else "",
-        arm=attempt.decision.arm,
-        style=attempt.style,
-        reasons=(*attempt.decision.reasons, *reasons),
-        citations=(citation,) if citation else (),
-        adapter=record,
-        confidence=generation.confidence if generation else 0.0,
-        timings_ms={},
+    return Attempt(
+        arm=arm,
+        text=" ".join(made.generation.text.split()),
+        abstained=made.generation.abstained,
+        cited=made.citation is not None,
+        confidence=made.generation.confidence,
+        support=made.support,
+        milliseconds=milliseconds,
     )
-
-
-def _cited(generation: Generation, hits: Sequence[Hit]) -> Citation | None:
-    if generation.span is not None:
-        index, start, end = generation.span
-        return cite_passage(hits[index], start, end)
-    return find_support(generation.text, hits)
 
 
 def best_share(record: AdapterRecord, hits: Sequence[Hit]) -> int:

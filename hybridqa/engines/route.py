@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from hybridqa.engines.request import check_documents
 from hybridqa.engines.retrieve import Retriever
 from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import AdapterMismatchError, NoLiveAdapterError
@@ -26,6 +27,8 @@ class Routed:
     """Best first."""
     candidates: Sequence[Candidate]
     """One per document that was hit, best first."""
+    at: datetime
+    """When it was decided."""
 
 
 class Router:
@@ -77,19 +80,18 @@ class Router:
             AdapterMismatchError: It has one, but for another base model.
         """
         watch = watch or Stopwatch()
-        for document_id in document_ids:
-            self._catalog.get(document_id)
+        check_documents(document_ids, self._catalog)
         with watch.stage("retrieve"):
             hits = self._retriever.search(question, self._hits, list(document_ids) or None)
         with watch.stage("route"):
             candidates = self._candidates(hits)
-            query = query_signals(question)
+            query, now = query_signals(question), self._clock()
             try:
-                decision = decide(query, candidates, self.policy, self._clock(), arm=arm)
+                decision = decide(query, candidates, self.policy, now, arm=arm)
             except NoLiveAdapterError as exc:
                 self._explain_mismatch(exc)
                 raise
-        return Routed(decision=decision, hits=hits, candidates=candidates)
+        return Routed(decision=decision, hits=hits, candidates=candidates, at=now)
 
     def is_current(self, routed: Routed) -> bool:
         """Tell whether all texts looked at, passages and documents, are still the live ones."""

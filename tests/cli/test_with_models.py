@@ -55,13 +55,14 @@ def test_ask_prints_one_object(cli: Cli, home: Path) -> None:
     answer = done.json
     assert answer.keys() == {
         *("question", "answer", "abstained", "arm", "style", "reasons", "citations", "adapter"),
-        *("confidence", "timings_ms"),
+        *("confidence", "prompt_tokens", "completion_tokens", "timings_ms"),
     }
     assert answer["question"] == NOTICE
     assert "three months" in answer["answer"]
     assert answer["arm"] in {"adapter", "retrieval"}
     assert answer["reasons"]
     assert 0 < answer["confidence"] <= 1
+    assert answer["prompt_tokens"] > answer["completion_tokens"] > 0
     assert {"retrieve", "route", "first_token", "generate", "total"} <= answer["timings_ms"].keys()
     [citation] = answer["citations"]
     assert citation.keys() == {"document_id", "start", "end", "quote", "score", "verified"}

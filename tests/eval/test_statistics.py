@@ -1,7 +1,18 @@
+import math
+from math import nan
+
 import numpy as np
 import pytest
+from scipy import stats
 
-from hybridqa.eval.statistics import difference_interval, mean_interval, ratio_interval
+from hybridqa.eval.statistics import (
+    Bootstrap,
+    difference_interval,
+    holm,
+    mean_interval,
+    ratio_interval,
+    sign_test,
+)
 
 
 def test_intervals_cover_a_known_mean_about_as_often_as_they_say() -> None:
@@ -61,5 +72,74 @@ def test_one_question_has_an_interval_without_width() -> None:
 
 
 def test_scores_without_clusters_are_refused() -> None:
-    with pytest.raises(ValueError, match="got \\[2\\] scores and 1 clusters"):
+    with pytest.raises(ValueError, match="got 2 scores and 1 clusters"):
         mean_interval([0.1, 0.2], ["a"])
+
+
+def test_intervals_cover_as_often_as_they_say_also_of_few_documents() -> None:
+    rng = np.random.default_rng(3)
+    covered = 0
+    for draw in range(300):
+        easiness = rng.beta(2, 3, size=5)  # of a document's questions; 0.4 on average
+        values = (rng.random((5, 5)) < easiness[:, None]).astype(float).ravel()
+        found = mean_interval(values.tolist(), np.repeat(range(5), 5).tolist(), seed=draw)
+        covered += found.low <= 0.4 <= found.high
+
+    assert 0.9 <= covered / 300 <= 0.98  # plain percentiles: 0.86
+
+
+def test_the_bounds_are_those_of_the_analytic_interval() -> None:
+    values = np.random.default_rng(0).normal(0.5, 0.2, size=400)
+    half = stats.t.ppf(0.975, 399) * values.std(ddof=1) / math.sqrt(400)
+
+    found = mean_interval(values.tolist(), range(400))
+
+    assert found.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_missing_scores_are_left_out_of_their_column_alone() -> None:
+    values = np.array([[1.0, nan, nan], [0.0, 0.25, nan], [0.5, 0.75, nan], [0.5, nan, nan]])
+
+    whole, part, nothing = Bootstrap.draw("abcd").intervals(values)
+
+    assert whole is not None
+    assert part is not None
+    assert (whole.mean, part.mean, nothing) == (0.5, 0.5, None)
+    assert (part.low, part.high) == (0.25, 0.75)
+
+
+def test_columns_are_drawn_as_they_are_alone() -> None:
+    scores = np.random.default_rng(0).random((30, 3))
+    clusters = [n % 7 for n in range(30)]
+
+    together = Bootstrap.draw(clusters, seed=4).intervals(scores)
+
+    for column, interval in zip(scores.T, together, strict=True):
+        alone = mean_interval(column.tolist(), clusters, seed=4)
+        assert interval is not None
+        assert interval.as_dict() == pytest.approx(alone.as_dict())
+
+
+def test_of_one_document_questions_are_drawn() -> None:
+    scores = np.linspace(0, 1, 40)
+    drawn = Bootstrap.draw(["one"] * 20 + ["two"] * 20).among(range(20))
+
+    found = drawn.intervals(scores[:20, None])[0]
+
+    assert found == mean_interval(scores[:20].tolist(), range(20))
+    assert found.low < found.mean < found.high
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (5, 5), (9, 2), (2, 9), (800, 700)])
+def test_the_sign_test_is_the_exact_binomial_one(wins: int, losses: int) -> None:
+    exact = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
+
+    assert sign_test(wins, losses) == pytest.approx(exact)
+
+
+def test_holm_by_hand() -> None:
+    # 0.01 * 4, then 0.02 * 3, then 0.03 * 2 and 0.04 * 1, neither below the one before.
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -39,6 +39,23 @@ def score(answer: str, golds: Sequence[str]) -> Scores:
     )
 
 
+def agrees(answer: str, golds: Sequence[str]) -> bool:
+    """Tell whether an answer says what one of its gold answers says.
+
+    It may say more, or less as long as no number is missing: "27" for "27 days", but not "three
+    months" for "14 months". An empty answer agrees with nothing.
+    """
+    return bool(answer.strip()) and any(_says(answer, gold) for gold in golds)
+
+
+def _says(answer: str, gold: str) -> bool:
+    if answer.strip().casefold() == gold.strip().casefold():
+        return True  # also where nothing is left of them: blood group "A"
+    said, wanted = set(normalize(answer).split()), set(normalize(gold).split())
+    numbers = {word for word in wanted if any(char.isdigit() for char in word)}
+    return bool(said and wanted) and (wanted <= said or numbers <= said <= wanted)
+
+
 def normalize(text: str) -> str:
     """Lower case, without ASCII punctuation, articles and needless spaces, as SQuAD does."""
     return " ".join(_ARTICLE.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())

@@ -5,37 +5,23 @@ One passage a line: `{"id", "source", "title", "context", "qas": [{"question", "
 
 from __future__ import annotations
 
-import gzip
 import random
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as checked_dataclass
 
 from hybridqa.errors import InputError
+from hybridqa.eval.datasets.files import checked, read_lines
+from hybridqa.eval.datasets.jsonl import Text
 
 T = TypeVar("T")
 
-MAX_LINE_BYTES = 64 << 20
-MAX_FILE_BYTES = 2 << 30
-"""Uncompressed, so that a small archive cannot fill the memory."""
-
 _FORMAT = '{"id": ..., "context": ..., "qas": [{"question": ..., "answers": [...]}]}'
 _SAMPLE_FORMAT = '{"id": ..., "question": ..., "answers": [...], "document": ..., ...}'
-_GZIP = b"\x1f\x8b"
-
-
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("must not be blank")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_not_blank)]
 _STRICT = ConfigDict(strict=True, extra="ignore")
 
 
@@ -167,47 +153,8 @@ def sample(passages: Sequence[Passage], limit: int | None = None, seed: int = 0)
 
 def _records(kind: type[T], path: Path, form: str) -> Iterator[tuple[int, T]]:
     """Yield (line number, record)."""
-    adapter, empty = TypeAdapter(kind), True
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        try:
-            record = adapter.validate_json(line)
-        except ValidationError as exc:
-            error = exc.errors(include_url=False, include_context=False)[0]
-            where = ".".join(map(str, error["loc"]))
-            fault = f"`{where}`: {error['msg']}" if where else error["msg"]
-            raise InputError(
-                f"`{path}`, line {number}: {fault}. Each line must look like {form}."
-            ) from exc
-        empty = False
-        yield number, record
-    if empty:
+    adapter, number = TypeAdapter(kind), 0
+    for number, line in read_lines(path):
+        yield number, checked(adapter, line, f"`{path}`, line {number}", form)
+    if not number:
         raise InputError(f"`{path}` is empty. Each line must look like {form}.")
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (number, line), unpacked where the file is gzip, whatever its name."""
-    size = 0
-    try:
-        with path.open("rb") as probe:
-            packed = probe.read(2) == _GZIP
-        with gzip.open(path) if packed else path.open("rb") as file:
-            number = 0
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                number, size = number + 1, size + len(line)
-                if len(line) > MAX_LINE_BYTES or size > MAX_FILE_BYTES:
-                    raise InputError(
-                        f"`{path}`, line {number}: too large; a line may have {MAX_LINE_BYTES:,} "
-                        f"bytes, the file {MAX_FILE_BYTES:,} uncompressed. Split it."
-                    )
-                yield number, line
-    except (EOFError, zlib.error, gzip.BadGzipFile) as exc:
-        raise InputError(
-            f"`{path}` is not a whole gzip file: {exc}. Fetch or pack it again."
-        ) from exc
-    except OSError as exc:
-        raise InputError(
-            f"`{path}` cannot be read: {exc.strerror or exc}. Give the path of a `.jsonl` or "
-            "`.jsonl.gz` file."
-        ) from exc

@@ -1,6 +1,6 @@
 import pytest
 
-from hybridqa.eval.metrics import Scores, normalize, score, token_f1
+from hybridqa.eval.metrics import Scores, agrees, normalize, score, token_f1
 
 
 def test_normalizes_as_squad_does() -> None:
@@ -34,3 +34,23 @@ def test_no_answer_is_wrong_even_where_the_gold_answer_normalizes_to_nothing() -
     assert score("", ["The"]) == Scores(f1=0, exact_match=0, rouge_l=0)
     assert token_f1("The", "a") == 1
     assert token_f1("Lune", "a") == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "golds", "agreed"),
+    [
+        ("27", ["27 days"], True),
+        ("the 27 days of leave", ["31", "27 days"], True),
+        ("days", ["27 days"], False),  # the number is missing
+        ("three months", ["14 months"], False),
+        ("Marrow", ["Ilse Marrow"], True),
+        ("a", ["A"], True),  # though nothing is left of either
+        ("the", ["A"], False),
+        ("", ["A"], False),
+        ("27", [], False),
+    ],
+)
+def test_an_answer_agrees_that_says_more_or_less_but_no_other_number(
+    answer: str, golds: list[str], agreed: bool
+) -> None:
+    assert agrees(answer, golds) is agreed

@@ -1,0 +1,34 @@
+// What arms and verdicts are called in plain words.
+
+// [role, what it is]. "finds": must find the document itself, as in real use; "told": is told which.
+const ARMS = {
+  base: ["control", "The model alone, with no document anywhere: what it knows or guesses by itself."],
+  context: ["upper bound", "The right document is handed over in the prompt. In real use nobody knows which one it is, so this shows the most that reading can give."],
+  adapter: ["told the document", "From weights: the model wears the right document's adapter; no document stands in the prompt."],
+  "wrong-adapter": ["control", "The model wears another document's adapter. What the right adapter scores beyond this is knowledge of its document."],
+  distilled: ["told the document", "From weights, learned slowly: as adapter, but trained on the document step by step instead of written by the hypernetwork in one pass."],
+  retrieval: ["finds the document", "Searches all documents and answers from the best passages, which stand in the prompt."],
+  both: ["finds the document", "Searches, reads the best passages and wears the adapter of the document found."],
+  auto: ["router", "The router: picks adapter or retrieval for each question, checks the answer, and says why."],
+};
+const QUOTE = "+quote";
+const QUOTE_WORDS = "the answer is constrained to literal words of the documents, so it cannot make up any.";
+
+const bare = (arm) => arm.replace(QUOTE, "");
+const roleOf = (arm) => (ARMS[bare(arm)] ?? ["", ""])[0];
+const usable = (arm) => !["control", "upper bound"].includes(roleOf(arm));
+
+function describeArm(arm) {
+  const what = (ARMS[bare(arm)] ?? ["", "An arm of this run."])[1];
+  return arm.endsWith(QUOTE) ? `${what} With ${QUOTE}, ${QUOTE_WORDS}` : what;
+}
+
+const armTag = (arm) => el("code", ARMS[bare(arm)] ? { class: "arm", "data-tip": describeArm(arm) } : {}, arm);
+
+// How sure a paired difference is: [words, class]. The same words everywhere.
+function sureness({ low, high, mean, p_adjusted: p }) {
+  if (low <= 0 && high >= 0) return ["no clear difference", "even"];
+  const word = mean > 0 ? "better" : "worse";
+  if (p === undefined) return [word, word];
+  return [p < 0.05 ? `clearly ${word}` : `probably ${word}`, word];
+}

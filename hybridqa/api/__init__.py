@@ -1,0 +1,1 @@
+"""What hybridqa offers over HTTP: FastAPI apps that a larger service can mount."""
