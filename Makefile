@@ -17,7 +17,7 @@ define install-torch
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check lint format bench lock clean fetch
+.PHONY: help demo test test-slow check lint format bench eval lock clean fetch browser
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -25,7 +25,7 @@ help: ## list the targets
 demo: $(READY) ## a tour on the sample documents
 	$(BIN)/hybridqa demo
 
-test: fetch ## the default tests: offline once the models are here, CPU
+test: fetch browser ## the default tests: offline once the models are here, CPU
 	$(BIN)/python -m pytest
 
 test-slow: fetch ## the tests marked slow
@@ -47,8 +47,25 @@ format: $(READY) ## put the code into shape
 bench: $(READY) ## measure memory and latency on this machine
 	$(BIN)/hybridqa bench
 
+# The development sets lie outside the repository; without them only the sample corpus is run. A run that was
+# cut short goes on where it stopped.
+DEV ?= ../shared/data/dev
+RUN = $(BIN)/hybridqa eval run --resume --out build/eval/
+eval: $(READY) browser ## ask all arms, write their figures into the README (an hour; leave the machine alone)
+	$(RUN)sample --data eval/sample --arms base,context,adapter,wrong-adapter,distilled,retrieval,both,auto
+	test ! -d $(DEV) || $(RUN)xquad --data $(DEV)/xquad_en.jsonl.gz --limit 100
+	test ! -d $(DEV) || $(RUN)fairytale --data $(DEV)/fairytaleqa_sections_val.jsonl.gz --limit 60
+	$(BIN)/python -m hybridqa.eval.publish README.md eval/pictures/dashboard.png sample=build/eval/sample \
+		$$(cd build/eval && for run in xquad fairytale; do test ! -d $$run || echo $$run=build/eval/$$run; done)
+
 fetch: $(READY)
 	$(BIN)/python -m hybridqa fetch
+
+# The dashboard is tested in a real browser. Where none is installed and none can be, those tests are skipped.
+browser:
+	@command -v chromium || command -v chromium-browser || command -v google-chrome || { [ "$$(id -u)" = 0 ] && \
+		command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } || \
+		echo 'No Chromium: the dashboard is not tested in a browser (on Debian: apt-get install chromium).'
 
 lock: ## pin anew all that pyproject.toml allows (another torch: make lock TORCH=torch==X.Y.Z)
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

@@ -130,10 +130,10 @@ class ReplayReport:
     def sentences(self) -> list[str]:
         """Return the findings in plain words."""
         found = self.as_dict()
+        known = f"the answers to {found['changed_known']} of these {found['changed']} are known"
         told = [
             f"Under `{self.policy}`, {found['changed']} of {found['questions']} questions change, "
-            f"{found['changed_arm']} of them the arm; of these {found['changed']}, "
-            f"{found['changed_known']} have known answers.",
+            f"{found['changed_arm']} of them the arm{'; ' + known if found['changed'] else ''}.",
             f"Answered by, before: {_counted(found['arms_before'])}; after: "
             f"{_counted(found['arms_after'])}.",
         ]
@@ -174,11 +174,13 @@ class ReplayReport:
 
     def table(self) -> Group:
         """Return the same for the terminal."""
+        told = Text("\n".join(self.sentences()))  # a `Text` is not read as markup
+        if not self.changes:
+            return Group(told)
         drawn = Table(*_COLUMNS)
         for row in self._shown:
-            drawn.add_row(*map(Text, _cells(row)))  # a `Text` is not read as markup
-        told = map(Text, self.sentences())
-        return Group(*told, *([drawn, *self._more] if self.changes else []))
+            drawn.add_row(*map(Text, _cells(row)))
+        return Group(told, drawn, *self._more)
 
     @property
     def _shown(self) -> tuple[Replayed, ...]:

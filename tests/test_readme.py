@@ -30,7 +30,7 @@ def test_python_blocks_run(
 
 
 COMMANDS = set(
-    re.findall(r"^hybridqa ([a-z ]+?)(?= [^a-z]| docs|$)", "\n".join(blocks("sh")), re.M)
+    re.findall(r"^hybridqa ([a-z ]+?)(?= [^a-z]| docs| runs|$)", "\n".join(blocks("sh")), re.M)
 )
 
 

@@ -23,7 +23,19 @@ from hybridqa.eval.runs import Run
 HERE = Path(__file__).parent
 
 # One script, as a file opened from disk may import no modules; each needs only those before it.
-_SCRIPTS = ("dom", "words", "data", "plots", "summary", "sections", "questions", "detail", "app")
+_SCRIPTS = (
+    "dom",
+    "words",
+    "data",
+    "plots",
+    "summary",
+    "scores",
+    "costs",
+    "sections",
+    "questions",
+    "detail",
+    "app",
+)
 
 
 def build_page(
@@ -41,7 +53,7 @@ def build_page(
         home: Link to the list of runs, where there is one.
 
     Raises:
-        InputError: The two runs asked different questions.
+        InputError: The two runs asked different questions, or a run is damaged.
     """
     packed = gzip.compress(
         json.dumps(

@@ -72,7 +72,7 @@ function moreOf(column, n, answer) {
     answer.reasons.length ? [el("dt", {}, "Route"), el("dd", {}, el("code", {}, answer.route), el("ul", {}, answer.reasons.map((reason) => el("li", {}, rich(reason)))))] : null,
     el("dt", {}, "Scores"), el("dd", { class: "pairs" }, scores.map(([label, score, failure]) => el("span", failure ? { "data-tip": failure, tabindex: 0, class: "warn" } : {}, `${label} `, el("b", {}, failure ? "\u26a0 unscored" : fixed(score))))),
     el("dt", {}, "Confidence"), el("dd", {}, fixed(answer.confidence)),
-    times.length ? [el("dt", {}, "Time"), el("dd", { class: "pairs" }, answer.batch === 1 ? times.map(([stage, ms]) => el("span", {}, `${stage.replace("_", " ")} `, el("b", {}, milliseconds(ms)))) : `answered together with others (${answer.batch} at once), so not timed by itself`)] : null,
+    times.length || answer.batch > 1 ? [el("dt", {}, "Time"), el("dd", { class: "pairs" }, answer.batch === 1 ? times.map(([stage, ms]) => el("span", {}, `${stage.replace("_", " ")} `, el("b", {}, milliseconds(ms)))) : `answered together with others (${answer.batch} at once), so not timed by itself`)] : null,
     el("dt", {}, "Tokens"), el("dd", {}, `${whole(answer.tokens[0])} read, ${whole(answer.tokens[1])} written${answer.adapter ? `; adapter ${answer.adapter} worn` : ""}`),
     cited.length ? [el("dt", {}, "Cited"), el("dd", {}, cited.map((span) => spanButton(span, `${span.verified}, ${fixed(span.score)}`)))] : null,
     answer.contexts.length ? [el("dt", {}, "In the prompt"), el("dd", {}, answer.contexts.map((span) => spanButton(span, "passage")))] : null);

@@ -89,6 +89,13 @@ function watchTips() {
     owner = null;
     tip.hidden = true;
   };
+  const place = () => {
+    const at = owner.getBoundingClientRect();
+    const size = tip.getBoundingClientRect();
+    const below = at.bottom + 6 + size.height < innerHeight;
+    tip.style.left = `${Math.min(Math.max(8, at.left), innerWidth - size.width - 8)}px`;
+    tip.style.top = `${below ? at.bottom + 6 : Math.max(4, at.top - size.height - 6)}px`;
+  };
   const show = (event) => {
     const target = event.target.closest?.("[data-tip]");
     if (target === owner) return;
@@ -99,15 +106,18 @@ function watchTips() {
     (target.closest("dialog") ?? document.body).append(tip);
     tip.hidden = false;
     target.setAttribute("aria-describedby", "tip");
-    const at = target.getBoundingClientRect();
-    const size = tip.getBoundingClientRect();
-    const left = Math.min(Math.max(8, at.left), innerWidth - size.width - 8);
-    const below = at.bottom + 6 + size.height < innerHeight;
-    tip.style.left = `${left}px`;
-    tip.style.top = `${below ? at.bottom + 6 : Math.max(4, at.top - size.height - 6)}px`;
+    place();
   };
   for (const event of ["mouseover", "focusin"]) document.addEventListener(event, show);
   document.addEventListener("focusout", hide);
-  document.addEventListener("scroll", hide, true);
+  // Focusing by keyboard scrolls; what is only pointed at is left behind.
+  document.addEventListener("scroll", () => owner && (owner === document.activeElement ? place() : hide()), true);
   document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
 }
+
+// Parts of tables.
+const th = (properties, ...children) => el("th", { scope: "col", ...properties }, ...children);
+const rowTh = (...children) => el("th", { scope: "row" }, ...children);
+const td = (...children) => el("td", {}, ...children);
+const num = (...children) => el("td", { class: "num" }, ...children);
+const table = (caption, head, rows) => el("table", {}, el("caption", { class: "hidden" }, caption), el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows));

@@ -5,8 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import product
 from typing import Any, Generic, TypeVar
 
+from hybridqa.errors import InputError
 from hybridqa.eval.dashboard.comparison import changes, require_same_questions
 from hybridqa.eval.runs import AnswerRow, QuestionRow, Run, ScoreRow, SpanRow
 from hybridqa.eval.slices import answer_type
@@ -20,22 +22,24 @@ def payload(
     """Return the page's data as JSON values.
 
     Raises:
-        InputError: The two runs asked different questions.
+        InputError: The two runs asked different questions, or a run is damaged.
     """
     runs = [(run, summary)]
     if against is not None:
         require_same_questions(run, against[0])
         runs.append(against)
-    tables = _Tables(runs=[one for one, _ in runs])
-    questions = [_question(row, tables) for row in run.questions]
-    shown = [_run(one, its, run.questions, tables) for one, its in runs]
+    tables = _Tables()
+    places = _Places(run, tables)
     return {
-        "questions": _columns(questions),
-        "runs": shown,
+        "questions": _columns([_question(row, places) for row in run.questions]),
+        "runs": [_run(one, its, run.questions, tables) for one, its in runs],
         "change": changes(run, against[0]) if against else None,
         "texts": tables.texts.rows,
         "lists": tables.lists.rows,
-        "documents": tables.shown_documents(),
+        "documents": [
+            dict(zip(("id", "title", "source", "text"), row, strict=True))
+            for row in tables.documents.rows
+        ],
     }
 
 
@@ -54,40 +58,33 @@ class _Numbers(Generic[T]):
 
 
 class _Tables:
-    """What is told once and named by number: texts, lists and documents."""
+    """What is told once and named by number."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self) -> None:
         self.texts = _Numbers[str]()
         self.lists = _Numbers[tuple[Any, ...]]()
-        self._used = _Numbers[str]()
-        # A later run's text wins: two runs of one document differ where it changed in between.
-        self._documents = {row.id: row for one in reversed(runs) for row in one.documents}
-        self._astral = {id: _astral(row.text) for id, row in self._documents.items()}
+        self.documents = _Numbers[tuple[str, str, str, str]]()
+        """Id, title, source, text: two runs may know one document by two texts."""
+
+
+class _Places:
+    """Documents of one run, and spans of them, as the page names them."""
+
+    def __init__(self, run: Run, tables: _Tables) -> None:
+        self._numbers = tables.documents
+        self._rows = {row.id: (row.id, row.title, row.source, row.text) for row in run.documents}
+        self._astral = {row.id: _astral(row.text) for row in run.documents}
+
+    def document(self, id: str) -> int:
+        return self._numbers.of(self._rows.get(id, (id, id, "", "")))
 
     def span(self, document: str, start: int, end: int) -> tuple[int, int, int]:
         """Return the document's number and UTF-16 offsets."""
-        astral = self._astral.get(document, ())
-        return (
-            self._used.of(document),
-            start + bisect_left(astral, start),
-            end + bisect_left(astral, end),
-        )
+        before, within = (bisect_left(self._astral.get(document, ()), at) for at in (start, end))
+        return self.document(document), start + before, end + within
 
     def spans(self, rows: Iterable[SpanRow]) -> list[tuple[int, int, int]]:
         return [self.span(row.document, row.start, row.end) for row in rows]
-
-    def document(self, id: str) -> int:
-        return self._used.of(id)
-
-    def shown_documents(self) -> list[dict[str, Any]]:
-        """Return those that something points to, in the order of their numbers."""
-        known = self._documents
-        return [
-            {"id": id, "title": known[id].title, "source": known[id].source, "text": known[id].text}
-            if id in known
-            else {"id": id, "title": id, "source": "", "text": ""}
-            for id in self._used.rows
-        ]
 
 
 def _astral(text: str) -> list[int]:
@@ -97,14 +94,13 @@ def _astral(text: str) -> list[int]:
     return [n for n, character in enumerate(text) if character > "\uffff"]
 
 
-def _question(row: QuestionRow, tables: _Tables) -> dict[str, Any]:
+def _question(row: QuestionRow, places: _Places) -> dict[str, Any]:
     return {
         "id": row.id,
         "question": row.question,
         "answers": row.answers,
-        "documents": [tables.document(id) for id in row.documents],
-        "spans": tables.spans(row.spans),
-        "evidence": tables.spans(row.evidence),
+        "documents": [places.document(id) for id in row.documents],
+        "spans": places.spans(row.spans),
         "labels": {**row.labels, "answer type": answer_type(row.answers)},
     }
 
@@ -114,6 +110,16 @@ def _run(
 ) -> dict[str, Any]:
     scores = {(row.arm, row.question): row for row in run.scores}
     answers = {(row.arm, row.question): row for row in run.answers}
+    if (
+        not answers.keys()
+        == scores.keys()
+        == set(product(run.manifest.arms, (q.id for q in order)))
+    ):
+        raise InputError(
+            f"The run `{run.path}` is damaged: some questions have no answer or no score under "
+            "some arm, others two. Fetch it again, or run it again."
+        )
+    places = _Places(run, tables)
     metrics = [metric["name"] for metric in summary["metrics"]]
     return {
         "path": run.path,
@@ -121,7 +127,7 @@ def _run(
         | {"adapters": len(run.manifest.adapters), "warnings": len(run.manifest.warnings)},
         "summary": _rounded(summary),
         "answers": {
-            arm: _columns([_answer(answers[arm, row.id], tables) for row in order])
+            arm: _columns([_answer(answers[arm, row.id], tables, places) for row in order])
             for arm in run.manifest.arms
         },
         "scores": {
@@ -131,10 +137,10 @@ def _run(
     }
 
 
-def _answer(row: AnswerRow, tables: _Tables) -> dict[str, Any]:
+def _answer(row: AnswerRow, tables: _Tables, places: _Places) -> dict[str, Any]:
     citations = [
         (
-            *tables.span(cited.document, cited.start, cited.end),
+            *places.span(cited.document, cited.start, cited.end),
             _rounded(cited.score),
             cited.verified,
         )
@@ -147,11 +153,11 @@ def _answer(row: AnswerRow, tables: _Tables) -> dict[str, Any]:
         "route": tables.texts.of(row.route),
         "reasons": tables.lists.of(tuple(map(tables.texts.of, row.reasons))),
         "citations": tables.lists.of(tuple(citations)),
-        "contexts": tables.lists.of(tuple(tables.spans(row.contexts))),
+        "contexts": tables.lists.of(tuple(places.spans(row.contexts))),
         "adapter": row.adapter and tables.texts.of(row.adapter[:12]),
         "tokens": tables.lists.of((row.prompt_tokens, row.completion_tokens)),
         "batch": row.batch,
-        "timings": {stage: round(ms) for stage, ms in row.timings_ms.items()},
+        "timings": {stage: round(ms) for stage, ms in row.timings_ms.items() if row.batch == 1},
     }
 
 

@@ -22,10 +22,11 @@ function ticks(min, max, wanted = 5) {
 }
 
 // The numbers below a column of tracks.
-function scale(min, max, write = (n) => fixed(n, 1)) {
+function scale(min, max, write = fixed) {
+  const shown = ticks(min, max).filter((tick) => tick >= min - 1e-9 && tick <= max + 1e-9);
+  const digits = shown.every((tick) => Number(tick.toFixed(1)) === tick) ? 1 : 2;
   return el("div", { class: "scale", "aria-hidden": "true" },
-    ticks(min, max).filter((tick) => tick >= min - 1e-9 && tick <= max + 1e-9)
-      .map((tick) => el("span", { vars: { at: within(tick, min, max) } }, write(tick))));
+    shown.map((tick) => el("span", { vars: { at: within(tick, min, max) } }, write(tick, digits))));
 }
 
 // An empty plot with its axes. Returns the drawing and functions from values to places in it.

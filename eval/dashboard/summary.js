@@ -37,7 +37,8 @@ function headline(best, router, versus) {
   if (router && versus && sureness(versus)[1] === "even") {
     return `Use \`${best}\`, or let the router \`auto\` choose: no clear difference.`;
   }
-  return router ? `Use \`${best}\`; the router is not as good yet.` : `Use \`${best}\`.`;
+  if (!router) return `Use \`${best}\`.`;
+  return `Use \`${best}\`; the router ${versus && !sureness(versus)[2] ? "may not be as good" : "is not as good yet"}.`;
 }
 
 // Of two runs: how the router (or the best arm) fares now.
@@ -49,7 +50,7 @@ function changeHeadline(arm) {
   const verdicts = Object.values(arms).map((each) => sureness(each)[1]);
   const times = (wanted) => verdicts.filter((verdict) => verdict === wanted).length;
   return {
-    title: kind === "even" ? `\`${arm}\` answers as before: ${words}.` : `\`${arm}\` now answers ${words}.`,
+    title: kind === "even" ? `No clear difference: \`${arm}\` answers about as before.` : `\`${arm}\` now answers ${words}.`,
     reason: `${metricLabel(summary().primary)} went from ${fixed(change.before)} to ${fixed(change.after)}: ${signed(change.mean)} (${range(change, signed)}), with ${count(change.improved, "question")} improved and ${change.regressed} regressed. Of ${count(verdicts.length, "arm")} in both runs, ${times("better")} answer better, ${times("worse")} worse.`,
   };
 }
@@ -91,9 +92,9 @@ function routerCard(best, router, versus) {
   if (!versus) return card("even", "Is the router as good?", `It scores ${fixed(mean(router).mean)}.`, el("div", {}, track(mean(router)), scale(0, 1)), "Not compared question by question with the best arm. ", closed);
   const [word, kind] = sureness(versus);
   const reach = symmetric([versus]);
-  const answer = { even: "No clear difference.", better: `Yes, ${word}.`, worse: `No, ${word}.` }[kind];
+  const answer = kind === "even" ? "No clear difference." : `${{ better: "Yes", worse: "No" }[kind]}, ${word}.`;
   return card(kind === "worse" ? "bad" : "good", "Is the router as good?", answer,
-    el("div", {}, track(versus, { min: -reach, max: reach, zero: 0 }), scale(-reach, reach, (n) => signed(n))),
+    el("div", {}, track(versus, { min: -reach, max: reach, zero: 0 }), scale(-reach, reach, signed)),
     ...rich(`\`auto\` minus \`${best}\`: ${signed(versus.mean)} (${range(versus, signed)}). ${closed}`));
 }
 
@@ -101,10 +102,11 @@ function controlCard(controls) {
   const shown = controls.filter(([, found]) => sureness(found)[1] === "better");
   const reach = symmetric(controls.map(([, found]) => found));
   const style = (arm) => (arm.endsWith(QUOTE) ? "when quoting" : "in free wording");
-  const answer = !shown.length ? "Not shown here." : shown.length < controls.length ? `Yes, but only ${style(shown[0][0])}.`
-    : shown.every(([, found]) => found.mean < 0.1) ? "Yes, but little." : "Yes.";
+  const yes = shown.some(([, found]) => sureness(found)[2]) ? "Yes" : "Perhaps";
+  const answer = !shown.length ? "Not shown here." : shown.length < controls.length ? `${yes}, ${style(shown[0][0])} only.`
+    : shown.every(([, found]) => found.mean < 0.1) ? `${yes}, but little.` : `${yes}.`;
   return card(shown.length ? "good" : "bad", "Do adapters know their document?", answer,
-    el("div", {}, controls.map(([, found]) => track(found, { min: -reach, max: reach, zero: 0 })), scale(-reach, reach, (n) => signed(n))),
+    el("div", {}, controls.map(([, found]) => track(found, { min: -reach, max: reach, zero: 0 })), scale(-reach, reach, signed)),
     "Right minus wrong document's adapter: ", controls.map(([arm, found]) => `${style(arm)} ${signed(found.mean)} (${range(found, signed)})`).join(", "),
     ". At zero any adapter would do.");
 }
@@ -141,8 +143,8 @@ function showRanking() {
         el("div", { class: "value", role: "cell" }, el("b", {}, fixed(mean(arm).mean)), el("small", {}, range(mean(arm))))))),
     el("div", { class: "rank-scale" }, scale(0, 1), el("p", { class: "axis" }, metricLabel(summary().primary))),
     el("h3", {}, "The metrics"),
-    el("dl", { class: "legend" }, summary().metrics.map((metric) => [
-      el("dt", {}, metric.label, metric.judge ? el("small", {}, "judge") : null), el("dd", {}, metric.description)])));
+    el("dl", { class: "legend two" }, summary().metrics.map((metric) => el("div", {},
+      el("dt", {}, metric.label, metric.judge ? el("small", {}, "judge") : null), el("dd", {}, metric.description)))));
   showLegend();
 }
 

@@ -25,10 +25,10 @@ function describeArm(arm) {
 
 const armTag = (arm) => el("code", ARMS[bare(arm)] ? { class: "arm", "data-tip": describeArm(arm) } : {}, arm);
 
-// How sure a paired difference is: [words, class]. The same words everywhere.
+// How sure a paired difference is: [words, class, whether the test agrees]. The same words everywhere.
 function sureness({ low, high, mean, p_adjusted: p }) {
-  if (low <= 0 && high >= 0) return ["no clear difference", "even"];
+  if (low <= 0 && high >= 0) return ["no clear difference", "even", false];
   const word = mean > 0 ? "better" : "worse";
-  if (p === undefined) return [word, word];
-  return [p < 0.05 ? `clearly ${word}` : `probably ${word}`, word];
+  if (p === undefined) return [word, word, false];
+  return p < 0.05 ? [`clearly ${word}`, word, true] : [`perhaps ${word}`, word, false];
 }

@@ -23,25 +23,5 @@ below it. Columns that are called otherwise are mapped: `{"question": "q", "cont
 """
 
 from hybridqa.eval.datasets.loading import load
-from hybridqa.eval.datasets.passages import (
-    Case,
-    GoldQuestion,
-    Passage,
-    Sample,
-    SampleQuestion,
-    read_passages,
-    read_sample_questions,
-    sample,
-)
 
-__all__ = [
-    "Case",
-    "GoldQuestion",
-    "Passage",
-    "Sample",
-    "SampleQuestion",
-    "load",
-    "read_passages",
-    "read_sample_questions",
-    "sample",
-]
+__all__ = ["load"]

@@ -46,7 +46,7 @@ def read_hub(data: str, columns: Mapping[str, str]) -> list[Question]:
 
 def _load(data: str, path: str, config: str | None, split: str | None) -> Any:
     try:
-        import datasets  # type: ignore[import-untyped]
+        import datasets
     except ImportError as exc:
         raise InputError(
             f"`{data}` needs the library `datasets`. Install it: `pip install 'hybridqa[eval]'`."

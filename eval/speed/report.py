@@ -25,7 +25,7 @@ class SpeedRow:
     low: float
     high: float
     """Least and greatest of the repeats."""
-    unit: Literal["x", "s", "GB"]
+    unit: Literal["x", "s", "ms", "GB"]
     """`x`: a ratio of two times or sizes."""
     target: float
     at_least: bool

@@ -14,6 +14,7 @@ from hybridqa.eval.bench import Progress, scratch, silent
 from hybridqa.eval.machine import machine
 from hybridqa.eval.speed.answering import first_token
 from hybridqa.eval.speed.batching import against_peft, mixed_adapters
+from hybridqa.eval.speed.evaluating import dashboard, scoring_overhead
 from hybridqa.eval.speed.internalizing import against_distillation, against_forward
 from hybridqa.eval.speed.processes import demo_memory, import_time
 from hybridqa.eval.speed.report import SpeedReport, SpeedRow
@@ -30,6 +31,8 @@ ROWS: Mapping[str, Callable[[Workbench], SpeedRow]] = {
     "mixed-batch": mixed_adapters,
     "mixed-batch-vs-peft": against_peft,
     "demo-memory": demo_memory,
+    "scoring-overhead": scoring_overhead,
+    "dashboard": dashboard,
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from hybridqa.eval.datasets import read_sample_questions
+from hybridqa.eval.datasets import load
 from hybridqa.protocols import Internalizer
 from hybridqa.types import Adapter, Chunk, Document, Internalized
 from hybridqa.wiring import HybridQA
@@ -68,8 +68,7 @@ class Workbench:
     @cached_property
     def questions(self) -> list[str]:
         """Questions that the sample documents answer."""
-        found = read_sample_questions(SAMPLE / "questions.jsonl")
-        return [question.question for question in found if question.answerable]
+        return [case.question for case in load(str(SAMPLE)).cases if case.answerable]
 
     def passages(self, count: int) -> tuple[str, ...]:
         """Return chunks of the sample that are nearly as long as the config allows."""

@@ -150,7 +150,9 @@ def _table(found: Mapping[str, Manifest | str]) -> str:
     if not found:
         return "<p>No runs yet. Make one with <code>hybridqa eval run --out DIR</code>.</p>"
     rows = "".join(_row(name, one, found) for name, one in found.items())
-    head = "".join(f'<th scope="col">{word}</th>' for word in ("Run", "What", "Compare with"))
+    head = "".join(
+        f'<th scope="col">{word}</th>' for word in ("Run", "What", "Compare with, as before")
+    )
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return f'<div class="scroll">{table}</div>'
 
@@ -163,13 +165,18 @@ def _row(name: str, run: Manifest | str, found: Mapping[str, Manifest | str]) ->
     before = [
         f'<a href="{here}/against/{quote(other, safe="")}">{escape(other)}</a>'
         for other, its in found.items()
-        if other != name and isinstance(its, Manifest) and its.data_sha256 == run.data_sha256
+        if other != name and isinstance(its, Manifest) and _asked(its) == _asked(run)
     ]
-    what = f"{run.data}, {run.questions} questions, {len(run.arms)} arms, {run.created_at[:16]}"
+    made = run.created_at[:16].replace("T", " ")
+    what = f"{run.data}, {run.questions} questions, {len(run.arms)} arms, {made}"
     return (
         f'<tr><th scope="row"><a href="{here}">{escape(name)}</a></th><td>{escape(what)}</td>'
         f"<td>{', '.join(before[:_MOST_COMPARED])}</td></tr>"
     )
+
+
+def _asked(run: Manifest) -> tuple[str, int]:
+    return run.data_sha256, run.questions
 
 
 def _framed(title: str, body: str, status: int = 200) -> HTMLResponse:

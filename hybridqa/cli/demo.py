@@ -15,7 +15,8 @@ from rich.table import Table
 from hybridqa.cli.serialize import answer_dict, ingested_dict
 from hybridqa.config import Config
 from hybridqa.engines.sync import Synced
-from hybridqa.eval.datasets import SampleQuestion, read_sample_questions
+from hybridqa.eval.cases import Case
+from hybridqa.eval.datasets import load
 from hybridqa.eval.machine import peak_memory_bytes
 from hybridqa.eval.metrics import agrees
 from hybridqa.types import Answer, Arm
@@ -30,9 +31,9 @@ _SIDE_BY_SIDE = 4
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
     synced: Synced
-    asked: tuple[tuple[SampleQuestion, Answer], ...]
+    asked: tuple[tuple[Case, Answer], ...]
     """As routed by the policy."""
-    side_by_side: tuple[tuple[SampleQuestion, tuple[Answer, ...]], ...]
+    side_by_side: tuple[tuple[Case, tuple[Answer, ...]], ...]
     """The same question to every arm, in the order of `Arm`."""
     peak_memory_bytes: int
 
@@ -62,7 +63,7 @@ def run(home: Path | None, config: Config, advance: Callable[[str, int, int], No
             advance("answering", done, len(questions))
             asked.append((question, qa.ask(question.question)))
         side_by_side = []
-        stable = [q for q in questions if q.stability == "stable" and not q.citation_needed]
+        stable = [question for question in questions if _kind(question) == "stable"]
         for done, question in enumerate(stable[:_SIDE_BY_SIDE]):
             advance("asking every arm", done, _SIDE_BY_SIDE)
             side_by_side.append((question, tuple(qa.ask(question.question, arm) for arm in Arm)))
@@ -92,7 +93,7 @@ def as_dict(result: DemoResult) -> dict[str, Any]:
     }
 
 
-def is_right(question: SampleQuestion, answer: Answer) -> bool:
+def is_right(question: Case, answer: Answer) -> bool:
     """Tell whether an answer says what is expected, or rightly says nothing."""
     if not question.answerable:
         return answer.abstained
@@ -145,21 +146,27 @@ def render(console: Console, result: DemoResult) -> None:
     )
 
 
-def _choose() -> list[SampleQuestion]:
+def _choose() -> list[Case]:
     """Take the first questions of each kind, in the order of the file."""
-    chosen: list[SampleQuestion] = []
+    chosen: list[Case] = []
     kinds: Counter[str] = Counter()
-    for question in read_sample_questions(SAMPLE / "questions.jsonl"):
-        kind = "unanswerable"
-        if question.answerable:
-            kind = "citable" if question.citation_needed else question.stability
+    for question in load(str(SAMPLE)).cases:
+        kind = _kind(question)
         if kinds[kind] < _PER_KIND[kind]:
             kinds[kind] += 1
             chosen.append(question)
     return chosen
 
 
-def _marked(question: SampleQuestion, answer: Answer) -> str:
+def _kind(question: Case) -> str:
+    if not question.answerable:
+        return "unanswerable"
+    return (
+        "citable" if question.labels["citation_need"] == "needed" else question.labels["stability"]
+    )
+
+
+def _marked(question: Case, answer: Answer) -> str:
     mark = "[green]✓[/green]" if is_right(question, answer) else "[red]✗[/red]"
     return f"{mark} {_escaped(answer.text or 'The documents do not say.')}"
 

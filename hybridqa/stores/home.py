@@ -5,6 +5,7 @@ DIR/
 ├── lock              held while a process has the home open
 ├── catalog.sqlite    documents and the adapters' manifest
 ├── index/            chunks, where the index is embedded
+├── questions.jsonl   what was asked, and how it was answered; before it questions.1.jsonl
 └── adapters/         one PEFT folder per adapter
 """
 

@@ -13,6 +13,7 @@ import pytest
 import hybridqa.cli.session
 
 Cli = Callable[..., Any]
+SAMPLE = Path(__file__).parents[2] / "eval" / "sample"
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def test_unknown_names(cli: Cli, home: Path, args: tuple[str, ...], message: str
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (None, "cannot be read: No such file"),
+        (None, "There is no file or folder"),
         ("", "is empty"),
         ("{nonsense", "line 1: "),
         ('{"id": 1}', "line 1: "),
@@ -184,6 +185,47 @@ def test_bad_evaluation_options(cli: Cli, tmp_path: Path) -> None:
     assert "magic" in cli("eval", "qa", "--data", path, "--arms", "base,magic").error
     rows = cli("eval", "qa", "--data", path, "--rows", tmp_path / "no" / "rows.jsonl")
     assert "there is no folder" in rows.error
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--arms", "base,magic"), "There is no arm `magic`"),
+        (("--metrics", "f1,charm"), "charm"),
+        (("--metrics", "faithfulness"), "faithfulness need a judge. Name one with `--judge`"),
+        (("--judge", "local", "--judge-limit", "0"), "At least 1 question must be judged, got 0"),
+        (("--judge", "http://127.0.0.1:9"), "The judge's model is empty"),
+        (("--judge", "somebody", "--judge-model", "m"), "somebody"),
+        (("--limit", "0"), "limit of questions must be at least 1, got 0"),
+        (("--timed", "-1"), "timed questions must be 0 or more, got -1"),
+        (("--column", "question"), "`--column question` is not NAME=COLUMN"),
+        (("--data", "nothing.csv"), "nothing.csv"),
+    ],
+)
+def test_a_run_that_cannot_be_begun(
+    cli: Cli, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    out = tmp_path / "run"
+    data = ("--data", SAMPLE)
+
+    assert message in cli("eval", "run", *data, "--out", out, *options).error
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("command", ["show", "dashboard"])
+def test_a_folder_without_a_run(cli: Cli, tmp_path: Path, command: str) -> None:
+    options = ("--out", tmp_path / "page.html") if command == "dashboard" else ()
+
+    assert "There is no run in" in cli("eval", command, tmp_path, *options).error
+
+
+def test_a_gate_without_runs(cli: Cli, tmp_path: Path) -> None:
+    runs = ("--baseline", tmp_path / "a", "--candidate", tmp_path / "b")
+
+    assert "There is no run in" in cli("eval", "gate", *runs).error
+    limits = tmp_path / "limits.yaml"
+    limits.write_text("cheks: []\n")
+    assert "cheks" in cli("eval", "gate", *runs, "--config", limits).error
 
 
 @pytest.mark.parametrize("below", ["", "deeper"])

@@ -21,6 +21,7 @@ COMMANDS = [
     ("adapters", "export"),
     ("demo",),
     ("eval", "qa"),
+    ("eval", "replay"),
     ("bench",),
     ("fetch",),
 ]
@@ -33,6 +34,14 @@ def test_every_command_has_help_and_the_common_options(cli: Cli, command: tuple[
     assert done.code == 0
     for option in ("--home", "--config", "--json"):
         assert option in done.out
+
+
+@pytest.mark.parametrize("command", ["run", "show", "gate", "dashboard", "serve"])
+def test_evaluation_commands_have_help(cli: Cli, command: str) -> None:
+    done = cli("eval", command, "--help")
+
+    assert done.code == 0
+    assert "--json" in done.out
 
 
 def test_without_a_command_help_is_shown(cli: Cli) -> None:

@@ -171,3 +171,24 @@ def test_a_deleted_document_is_gone(cli: Cli, home: Path, docs: Path) -> None:
     )
     assert cli("ask", "What does the team plan cost?", "--home", home).code == 3
     assert cli("ingest", docs / "prices.md", "--root", docs, "--home", home).code == 0
+
+
+def test_a_run_is_shown_drawn_and_gated(cli: Cli, home: Path, docs: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "questions.csv", tmp_path / "run"
+    data.write_text(
+        f"question,answers,document\n{NOTICE},three months,handbook.md\n"
+        "How much does the Kestrel kettle hold?,1.7 litres|1.7,manual.txt\n"
+    )
+    asked = ("--data", data, "--documents", docs, "--out", out, "--arms", "retrieval,auto")
+    summary = cli("eval", "run", *asked, "--timed", "1", "--json").json
+
+    assert summary["n"] == 2
+    assert summary["matrix"]["retrieval+quote"]["correct"]["mean"] == 1
+    assert (out / "dashboard.html").stat().st_size > 10_000
+    assert "holds a run already" in cli("eval", "run", *asked).error
+    assert cli("eval", "run", *asked, "--timed", "1", "--resume", "--json").json == summary
+    assert "retrieval+quote" in cli("eval", "show", out).out
+    gate = cli("eval", "gate", "--baseline", out, "--candidate", out, "--json")
+    assert (gate.code, gate.json["passed"]) == (4, False)  # two questions are too few to tell
+    changed = cli("eval", "replay", "--log", out / "log.jsonl", "--policy", "default", "--json")
+    assert changed.json["changed"] == 0

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.eval.synthetic_run import make_run
 
 from hybridqa.errors import InputError
 from hybridqa.eval.dashboard import build_page
 from hybridqa.eval.dashboard.measure import chromium
 from hybridqa.eval.runs import Run
 from hybridqa.eval.summary import summarize
+from tests.eval.synthetic_run import make_run
 
 OpenTab = Callable[..., Any]
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.eval.dashboard.conftest import page_of
-from tests.eval.synthetic_run import THIRTEEN, make_run
 
 from hybridqa.errors import InputError
 from hybridqa.eval.dashboard.comparison import changes
 from hybridqa.eval.runs import CitationRow, Run, SpanRow
+from tests.eval.dashboard.conftest import page_of
+from tests.eval.synthetic_run import THIRTEEN, make_run
 
 EVIL = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)>\u2028 {{data}} $data"
 
@@ -70,7 +70,8 @@ def test_offsets_count_as_javascript_does() -> None:
     cited = CitationRow(
         document=document.id, start=start, end=start + 10, quote="", score=1, verified="verbatim"
     )
-    row = replace(run.answers[0], citations=(cited,), contexts=(SpanRow(document=document.id, start=0, end=len(text)),))  # fmt: skip
+    whole = SpanRow(document=document.id, start=0, end=len(text))
+    row = replace(run.answers[0], citations=(cited,), contexts=(whole,))
     run = replace(run, documents=(document,), answers=(row, *run.answers[1:]))
 
     found = unpacked(page_of(run))
@@ -118,7 +119,8 @@ def test_reworded_gold_answer_is_another_question(run: Run) -> None:
 def test_changes_pair_questions_by_id_in_any_order() -> None:
     run = make_run(questions=6, arms=("context", "auto"))
     values = {question.id: n / 10 for n, question in enumerate(run.questions)}
-    run = replace(run, scores=tuple(replace(row, scores={"f1": values[row.question]}) for row in run.scores))  # fmt: skip
+    scores = tuple(replace(row, scores={"f1": values[row.question]}) for row in run.scores)
+    run = replace(run, scores=scores)
     before = replace(
         run,
         questions=run.questions[::-1],
@@ -137,3 +139,20 @@ def test_changes_pair_questions_by_id_in_any_order() -> None:
     assert found["after"] == pytest.approx(0.3)
     assert found["mean"] == pytest.approx(0.1)
     assert found["low"] <= found["mean"] <= found["high"]
+
+
+def test_each_run_keeps_its_own_text_of_a_document(run: Run) -> None:
+    (first, *others) = run.documents
+    before = replace(run, documents=(replace(first, text="An older text."), *others))
+
+    found = unpacked(page_of(run, before))
+
+    texts = [document["text"] for document in found["documents"] if document["id"] == first.id]
+    assert texts == [first.text, "An older text."]
+
+
+def test_run_with_an_answer_twice_is_damaged(run: Run) -> None:
+    doubled = replace(run, answers=(run.answers[1], *run.answers[1:]))
+
+    with pytest.raises(InputError, match="damaged"):
+        page_of(doubled)

@@ -3,20 +3,27 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.eval.dashboard.conftest import OpenTab, page_of
-from tests.eval.synthetic_run import make_run
 
 from hybridqa.eval.dashboard.measure import measure
 from hybridqa.eval.runs import Run
 from hybridqa.eval.summary import summarize
+from tests.eval.dashboard.conftest import OpenTab, page_of
+from tests.eval.synthetic_run import make_run
 
 PHONE = 390
+CITED_IN_SIGHT = """() => {
+  const place = (what) => document.querySelector(what).getBoundingClientRect();
+  const [pane, mark] = [place("#text"), place("#text mark.cited")];
+  return mark.top >= pane.top && mark.bottom <= pane.bottom;
+}"""
+EVIL = "<img src=x onerror=\"document.title='broken'\"></script><script>alert(1)</script>"
 
 
-def shown(tab: object) -> int:
-    return int(tab.locator("#count").inner_text().split(" of ")[0].replace(",", ""))  # type: ignore[attr-defined]
+def shown(tab: Any) -> int:
+    return int(tab.locator("#count").inner_text().split(" of ")[0].replace(",", ""))
 
 
 def f1(run: Run, arm: str) -> list[float | None]:
@@ -115,8 +122,7 @@ def test_row_opens_to_answers_reasons_and_the_cited_words(
     assert row.answer in told
     assert row.reasons[0].split("`")[0].strip() in told
     assert dialog.locator("mark.cited").nth(1).inner_text() == row.citations[0].quote
-    inside = "() => { const [pane, mark] = ['#text', '#text mark.cited'].map((q) => document.querySelector(q).getBoundingClientRect()); return mark.top >= pane.top && mark.bottom <= pane.bottom; }"
-    assert tab.evaluate(inside)
+    assert tab.evaluate(CITED_IN_SIGHT)
     gold = "".join(dialog.locator("#text mark.gold").all_inner_texts())
     assert question.answers[0] in gold or row.citations[0].document != question.documents[0]
 
@@ -168,12 +174,12 @@ def test_keyboard_alone_is_enough(page: Path, open_tab: OpenTab) -> None:
     tab.keyboard.press("k")
     assert tab.evaluate(focused) == "row-1"
     tab.keyboard.press("Enter")
-    assert tab.locator("#detail").is_visible()
+    tab.locator("#detail").wait_for()
     first = tab.locator("#detail-title").inner_text()
     tab.keyboard.press("j")
     assert tab.locator("#detail-title").inner_text() != first
     tab.keyboard.press("Escape")
-    assert not tab.locator("#detail").is_visible()
+    tab.locator("#detail").wait_for(state="hidden")
     assert tab.evaluate(focused) == "row-2"
 
 
@@ -233,15 +239,14 @@ def test_two_runs_are_compared_arm_by_arm_and_row_by_row(
 
 
 def test_markup_in_a_run_is_text_on_the_page(tmp_path: Path, open_tab: OpenTab) -> None:
-    evil = "<img src=x onerror=\"document.title='broken'\"></script><script>document.title='broken'</script>"
     run = make_run(questions=8, arms=("context", "retrieval", "auto"))
     run = replace(
         run,
-        manifest=replace(run.manifest, command=evil),
-        documents=tuple(replace(row, title=evil, text=evil + row.text) for row in run.documents),
-        questions=tuple(replace(row, question=evil + row.id) for row in run.questions),
+        manifest=replace(run.manifest, command=EVIL),
+        documents=tuple(replace(row, title=EVIL, text=EVIL + row.text) for row in run.documents),
+        questions=tuple(replace(row, question=EVIL + row.id) for row in run.questions),
         answers=tuple(
-            replace(row, answer=evil, reasons=(evil,), error=None) for row in run.answers
+            replace(row, answer=EVIL, reasons=(EVIL,), error=None) for row in run.answers
         ),
     )
     file = tmp_path / "evil.html"
@@ -249,7 +254,7 @@ def test_markup_in_a_run_is_text_on_the_page(tmp_path: Path, open_tab: OpenTab) 
 
     tab = open_tab(file, "#open=q0001")
 
-    assert evil in tab.locator("#detail").inner_text()
+    assert EVIL in tab.locator("#detail").inner_text()
     assert tab.locator("main img, dialog img, main script").count() == 0
     assert tab.title() != "broken"
 
@@ -258,7 +263,8 @@ def test_run_of_one_arm_without_much_is_still_shown(tmp_path: Path, open_tab: Op
     run = make_run(questions=7, arms=("base",))
     scores = tuple(replace(row, scores={"f1": row.scores["f1"]}, failures={}) for row in run.scores)
     answers = tuple(replace(row, batch=8) for row in run.answers)
-    bare = replace(run, scores=scores, answers=answers, manifest=replace(run.manifest, metrics=("f1",), judge=None, adapters=()))  # fmt: skip
+    manifest = replace(run.manifest, metrics=("f1",), judge=None, adapters=())
+    bare = replace(run, scores=scores, answers=answers, manifest=manifest)
     file = tmp_path / "bare.html"
     file.write_text(page_of(bare), encoding="utf-8")
 
@@ -268,13 +274,13 @@ def test_run_of_one_arm_without_much_is_still_shown(tmp_path: Path, open_tab: Op
     assert "base" in tab.locator("#detail .given").inner_text()
 
 
-def test_damaged_page_says_so(page: Path, tmp_path: Path, browser: object) -> None:
+def test_damaged_page_says_so(page: Path, tmp_path: Path, browser: Any) -> None:
     file = tmp_path / "damaged.html"
     text = page.read_text(encoding="utf-8")
     cut = text.index('id="data">') + 2000
     file.write_text(text[:cut] + text[text.index("</script>") :], encoding="utf-8")
 
-    tab = browser.new_page()  # type: ignore[attr-defined]
+    tab = browser.new_page()
     tab.goto(file.as_uri())
 
     tab.wait_for_selector("#trouble:not([hidden])")
@@ -282,7 +288,7 @@ def test_damaged_page_says_so(page: Path, tmp_path: Path, browser: object) -> No
     tab.close()
 
 
-def test_loading_and_filtering_are_measured(page: Path, browser: object) -> None:
+def test_loading_and_filtering_are_measured(page: Path, browser: Any) -> None:
     with ThreadPoolExecutor(1) as pool:  # playwright allows one at a time in a thread
         load_ms, filter_ms = pool.submit(measure, page, 1).result()
 
