@@ -18,15 +18,16 @@ class ArmName(StrEnum):
     """What may be compared."""
 
     BASE = "base"
-    """No document anywhere. Free: the model as it answers under the arm `base`. Quoting: from the
-    right document, worn what lies under its adapter but not the adapter: what the constraint
-    alone is worth to the arm `adapter`."""
+    """No document anywhere. Free: the model as it answers under the arm `base`. Quoting: from what
+    `adapter` quotes from, worn what lies under the adapter but not the adapter: what the
+    constraint alone is worth to it."""
     CONTEXT = "context"
     """The question's own document in the prompt: the upper bound."""
     ADAPTER = "adapter"
-    """The adapter of the question's own document; no passage in the prompt."""
+    """The adapter of the question's own document, worn in part as the engine does; no passage in
+    the prompt. Quotes come from the passage that this part was made from."""
     WRONG_ADAPTER = "wrong-adapter"
-    """The adapter of the next document of the run; quotes come from the right one."""
+    """The adapter of the next document of the run; quotes come from what `adapter` quotes from."""
     DISTILLED = "distilled"
     """As `adapter`, but made by context distillation: minutes instead of a forward pass."""
     RETRIEVAL = "retrieval"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hybridqa.engines.cite import cite_document, cite_passage, find_support
 from hybridqa.engines.stopwatch import Stopwatch
-from hybridqa.errors import HybridQAError, QuestionError
+from hybridqa.errors import QuestionError, StaleDocumentError
 from hybridqa.eval.arms import ArmName, StyledArm
 from hybridqa.eval.bench import Bench, Progress, Request, span_of
 from hybridqa.eval.cases import Case
@@ -61,8 +61,8 @@ class Asker:
         lengths = [self._bench.length(arm, case) for case in cases]
         for batch in _batches(lengths, 1 if arm.arm is ArmName.AUTO else size):
             missing = [cases[n] for n in batch if (str(arm), cases[n].id) not in self._answered]
-            if len(missing) == 1:
-                self._keep([self._alone(arm, missing[0])])
+            if missing and arm.arm is ArmName.AUTO:
+                self._keep([self._routed(case) for case in missing])
             elif missing:
                 self._keep(self._together(arm, missing))
             done += len(batch)
@@ -84,11 +84,10 @@ class Asker:
         watch.note("first_token", before_s + made.first_token_s)
         with watch.stage("cite"):
             citation = _cite(request, made)
-        return _row(arm, case, request, made, citation, watch, batch=1)
+        return _row(arm, case, request, made, citation, 1, watch.timings_ms())
 
     def _together(self, arm: StyledArm, cases: Sequence[Case]) -> list[AnswerRow]:
-        watches = {case.id: Stopwatch() for case in cases}
-        requests = {case.id: self._bench.request(arm, case, watches[case.id]) for case in cases}
+        requests = {case.id: self._bench.request(arm, case, Stopwatch()) for case in cases}
         prompts = {id: request.prompt for id, request in requests.items() if request}
         made = _generate(self._qa.generator, list(prompts.values()))
         by_id = dict(zip(prompts, made, strict=True))
@@ -99,9 +98,7 @@ class Asker:
                 rows.append(_failed(arm, case, str(generation)))
                 continue
             citation = _cite(request, generation)
-            rows.append(
-                _row(arm, case, request, generation, citation, watches[case.id], len(cases))
-            )
+            rows.append(_row(arm, case, request, generation, citation, len(cases)))
         return rows
 
     def _routed(self, case: Case) -> AnswerRow:
@@ -109,7 +106,7 @@ class Asker:
         arm = StyledArm(ArmName.AUTO, None)
         try:
             given = self._qa.ask(case.question)
-        except HybridQAError as exc:
+        except (QuestionError, StaleDocumentError) as exc:
             return _failed(arm, case, str(exc))
         read = given.arm in (Arm.RETRIEVAL, Arm.BOTH)
         hits = self._bench.retrieved(case)[: self._qa.config.answer.passages] if read else ()
@@ -170,8 +167,8 @@ def _row(
     request: Request,
     made: Generation,
     citation: Citation | None,
-    watch: Stopwatch,
     batch: int,
+    timings_ms: Mapping[str, float] | None = None,
 ) -> AnswerRow:
     return AnswerRow(
         question=case.id,
@@ -185,7 +182,7 @@ def _row(
         adapter_bytes=_worn_bytes(request.record),
         prompt_tokens=made.prompt_tokens,
         completion_tokens=len(made.token_ids),
-        timings_ms=watch.timings_ms() if batch == 1 else {},
+        timings_ms=dict(timings_ms or {}),
         batch=batch,
     )
 

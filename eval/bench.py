@@ -69,6 +69,7 @@ class Bench:
         self._adapters: dict[str, AdapterRecord] = {}
         self._distilled: dict[str, AdapterRecord] = {}
         self._retrieved: dict[str, Sequence[Hit]] = {}
+        self._own_hits: dict[str, list[Hit]] = {}
         self.warnings: dict[str, str] = {}
         """Why documents have no adapter, by their id."""
         wearing = sorted(self._arms & WEARING - {ArmName.DISTILLED})
@@ -79,7 +80,7 @@ class Bench:
             )
         if ArmName.WRONG_ADAPTER in arms:
             for case in dataset.cases:
-                self._wrong(case.documents)
+                self._wrong(case.documents or case.about)
 
     # Taking in
 
@@ -101,6 +102,9 @@ class Bench:
             self._internalize(
                 "internalize", self._wearers(gold), internalizer, self._adapters, progress
             )
+        for document_id in self._distilled.keys() - self._adapters.keys():
+            # Else `auto` would wear it, and do better only where the arm `distilled` is run too.
+            self._qa.adapters.retire(self._distilled[document_id])
 
     def _wearers(self, gold: set[str]) -> set[str]:
         """Return the documents whose adapters any arm may wear; others of a large set need none."""
@@ -128,13 +132,16 @@ class Bench:
     def _ingest(self, document_id: str, internalizer: Internalizer | None) -> AdapterRecord | None:
         taken_in = self._qa.ingestor.ingest(self._documents[document_id], internalizer)
         if taken_in.warning and internalizer:
-            self.warnings[document_id] = f"{internalizer.name}: {taken_in.warning}"
+            former = self.warnings.get(document_id)
+            told = f"{internalizer.name}: {taken_in.warning}"
+            self.warnings[document_id] = f"{former} {told}" if former else told
         return taken_in.adapter
 
     def _retrieve(self, progress: Progress) -> None:
         cases = self._dataset.cases
         for n, case in enumerate(cases, 1):
             self._retrieved[case.id] = self._search(case.question, self._qa.config.answer.hits)
+            self.own_hits(case)
             progress("retrieve", n, len(cases))
 
     def _search(
@@ -158,10 +165,17 @@ class Bench:
         """Return what the index finds for a question in all documents, best first."""
         return self._retrieved[case.id]
 
+    def own_hits(self, case: Case) -> list[Hit]:
+        """Return the best hits in the documents a question is about."""
+        if case.id not in self._own_hits:
+            found = self._search(case.question, self._passages, self.own(case))
+            self._own_hits[case.id] = found
+        return self._own_hits[case.id]
+
     def own(self, case: Case) -> tuple[str, ...]:
         """Return the documents a question is about: its gold ones, or else the best hit's."""
-        if case.documents:
-            return case.documents
+        if case.documents or case.about:
+            return case.documents or case.about
         return tuple(hit.chunk.document_id for hit in self._retrieved.get(case.id, ())[:1])
 
     def _wrong(self, right: Sequence[str]) -> str:
@@ -202,14 +216,17 @@ class Bench:
         if searching or arm.arm in WEARING:
             with watch.stage("retrieve"):
                 hits = self._search(case.question, self._passages, None if searching else own)
-        else:  # nothing needs to be found, but an answer may yet be cited
-            hits = [hit for hit in self.retrieved(case) if hit.chunk.document_id in own]
+        else:  # nothing need be found to answer, but the answer is cited
+            hits = self.own_hits(case)
         worn = self._worn(arm, case, hits, watch)
         if worn is None:
             return None
         adapters, record = worn
-        documents = [self._documents[id] for id in own]
-        sources = hits if searching else documents
+        sources: Sequence[Document | Hit] = hits
+        if arm.arm in (ArmName.CONTEXT, ArmName.DISTILLED):
+            sources = [self._documents[id] for id in own]
+        elif not searching:  # the part of its document that the adapter's share was made from
+            sources = self.own_hits(case)[:1]
         contexts = sources if searching or arm.arm is ArmName.CONTEXT else []
         prompt = Prompt(
             question=case.question,

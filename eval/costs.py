@@ -17,7 +17,7 @@ ASSUMPTIONS = (
     "Times are of the questions that were asked one by one under every arm that has any; what was "
     "generated in batches has no time of its own.",
     "The key-value cache is counted at the end of an answer, all its tokens in the base model's "
-    "cache.",
+    "cache. For `auto` it is an upper bound: the sum of all its calls of the model.",
     "Break-even: the documents are asked about evenly, and never change; each change of a document "
     "costs its adapter once more.",
     "Break-even by time: the mean time to make a document's adapter, over the median time that a "
@@ -75,8 +75,7 @@ class BreakEven:
 
 def costs(run: Run) -> dict[str, Cost]:
     """Return what an answer costs by arm; times are of questions that were timed under all."""
-    times = [set(each) for each in timed_seconds(run).values() if each]
-    shared = set.intersection(*times) if times else set()
+    shared = _shared(timed_seconds(run))
     token_bytes = run.manifest.kv_bytes_per_token
     return {
         arm: _cost(list(rows.values()), [rows[each] for each in shared & rows.keys()], token_bytes)
@@ -95,12 +94,16 @@ def timed_seconds(run: Run) -> dict[str, dict[str, float]]:
 def seconds(run: Run) -> Floats:
     """Return the time of each answer, of shape (questions, arms).
 
-    One without a time of its own gets its arm's median; NaN where the arm has none at all.
+    Its own on questions that were timed under every arm that has any; elsewhere its arm's mean over
+    these, NaN where there are none.
     """
+    timed = timed_seconds(run)
+    shared = _shared(timed)
     columns = []
-    for times in timed_seconds(run).values():
-        usual = median(times.values()) if times else float("nan")
-        columns.append([times.get(question.id, usual) for question in run.questions])
+    for times in timed.values():
+        own = {name: spent for name, spent in times.items() if name in shared}
+        usual = fmean(own.values()) if own else float("nan")
+        columns.append([own.get(question.id, usual) for question in run.questions])
     return np.array(columns).T
 
 
@@ -131,7 +134,13 @@ def _answered(run: Run) -> dict[str, dict[str, AnswerRow]]:
 
 
 def _timed(row: AnswerRow) -> bool:
-    return row.batch == 1 and _TOTAL in row.timings_ms
+    return _TOTAL in row.timings_ms
+
+
+def _shared(timed: Mapping[str, Mapping[str, float]]) -> set[str]:
+    """Return the questions that have times under every arm that has any."""
+    named = [set(times) for times in timed.values() if times]
+    return set.intersection(*named) if named else set()
 
 
 def _cost(rows: Sequence[AnswerRow], timed: Sequence[AnswerRow], token_bytes: int) -> Cost:

@@ -26,7 +26,10 @@ from hybridqa.routing.policy import Policy
 from hybridqa.types import AdapterRecord, Chunk
 from hybridqa.wiring import HybridQA
 
-EVIDENCE = "the passages that hold a gold answer, then the best hits of the index"
+EVIDENCE = (
+    "the passages that hold a gold answer (where that is not known, the best hits in the gold "
+    "documents), then the best hits of the index"
+)
 _PACKAGES = ("hybridqa", "torch", "transformers", "peft", "qdrant-edge-py", "ragas")
 
 
@@ -83,13 +86,16 @@ def question_rows(qa: HybridQA, bench: Bench, dataset: Dataset) -> Iterator[Ques
     chunks = {document.id: qa.chunker.chunk(document) for document in dataset.documents}
     for case in dataset.cases:
         spans = tuple(SpanRow(**asdict(span)) for span in case.spans)
-        gold = [span for id in case.documents for span in _gold(chunks[id], spans)]
+        gold = [span for id in case.documents for span in _holding(chunks[id], spans)]
+        if case.documents and not gold:
+            gold = list(map(span_of, bench.own_hits(case)))
         retrieved = tuple(map(span_of, bench.retrieved(case)))
         yield QuestionRow(
             id=case.id,
             question=case.question,
             answers=case.answers,
             documents=case.documents,
+            about=case.about,
             spans=spans,
             labels=dict(case.labels),
             evidence=tuple(dict.fromkeys([*gold, *retrieved])),
@@ -109,19 +115,15 @@ def adapter_row(record: AdapterRecord) -> AdapterRow:
     )
 
 
-def _gold(chunks: Sequence[Chunk], spans: Sequence[SpanRow]) -> list[SpanRow]:
-    """Return a document's chunks that hold a gold span; all of them where none is known."""
-    holding = [
-        chunk
+def _holding(chunks: Sequence[Chunk], spans: Sequence[SpanRow]) -> list[SpanRow]:
+    """Return where a document's chunks stand that hold a gold span."""
+    return [
+        SpanRow(document=chunk.document_id, start=chunk.start, end=chunk.end)
         for chunk in chunks
         if any(
             span.document == chunk.document_id and span.start < chunk.end and chunk.start < span.end
             for span in spans
         )
-    ]
-    return [
-        SpanRow(document=chunk.document_id, start=chunk.start, end=chunk.end)
-        for chunk in holding or chunks
     ]
 
 
@@ -131,6 +133,7 @@ def _models(qa: HybridQA, arms: Sequence[ArmName]) -> dict[str, str]:
         "fingerprint": qa.base.fingerprint,
         "dtype": qa.config.model.dtype,
         "reader": qa.reader.id if qa.reader else "none",
+        "embedder_fingerprint": qa.embedder.fingerprint,
     }
     internalizer = qa.internalizer() if WEARING & set(arms) - {ArmName.DISTILLED} else None
     if internalizer:

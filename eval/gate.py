@@ -40,7 +40,7 @@ class Check:
     max_mean: _Share | None = None
     """Likewise; for a control such as `wrong-adapter`."""
     max_failed: _Share | None = None
-    """Share of the candidate's answers that the judge may fail on."""
+    """Share of the candidate's answers that the judge may fail on, of those it was to score."""
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
@@ -191,9 +191,11 @@ def _timed(check: Latency, baseline: Run, candidate: Run, min_timed: int) -> Che
 
 
 def _failed(check: Check, run: Run) -> float:
-    """Return the share of an arm's answers that the judge failed on."""
-    failed = sum(row.arm == check.arm and check.metric in row.failures for row in run.scores)
-    return failed / len(run.questions)
+    """Return the share of an arm's answers that the judge failed on, of those it was to score."""
+    rows = [row for row in run.scores if row.arm == check.arm]
+    failed = sum(check.metric in row.failures for row in rows)
+    scored = sum(row.scores.get(check.metric) is not None for row in rows)
+    return failed / max(failed + scored, 1)
 
 
 def _limits(
@@ -224,7 +226,7 @@ def _notes(baseline: Run, candidate: Run) -> Iterator[str]:
         yield "The questions are the same, but not the data: documents or gold documents differ."
     if before.evidence != after.evidence:
         yield "Judges held answers against different evidence: see `evidence` in the manifests."
-    for what in ("policy", "model", "seed"):
+    for what in ("policy", "config", "model", "versions", "seed"):
         if getattr(before, what) != getattr(after, what):
             yield f"The runs differ in `{what}`: see their manifests."
     if before.machine.get("device") != after.machine.get("device"):

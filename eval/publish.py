@@ -67,7 +67,7 @@ def about(manifest: Manifest) -> str:
         f"{manifest.questions} questions on {manifest.documents} documents of `{manifest.data}`, "
         f"seed {manifest.seed}, {manifest.model['name']} ({manifest.model['dtype']}), policy "
         f"`{manifest.policy['name']}`{judged}; {manifest.machine['device']}, commit "
-        f"{manifest.machine['commit']}, {took:.0f} minutes."
+        f"{manifest.machine['commit']}, {took:.0f} minutes: `{manifest.command}`."
     )
 
 

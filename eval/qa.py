@@ -24,6 +24,7 @@ from hybridqa.eval.statistics import (
     mean_interval,
     ratio_interval,
 )
+from hybridqa.eval.summary import clusters
 from hybridqa.wiring import HybridQA
 
 DEFAULT_ARMS = tuple(arm for arm in ArmName if arm not in (ArmName.AUTO, ArmName.DISTILLED))
@@ -96,7 +97,7 @@ class QaReport:
         answers = {(row.question, row.arm): row for row in self.run.answers}
         return [
             {
-                "passage": question.documents[0],
+                "passage": next(iter(question.documents), None),
                 "question": question.question,
                 "answers": list(question.answers),
                 "outcomes": {
@@ -140,12 +141,10 @@ def run_qa(
     """
     chosen = parse_arms(arms)
     loaded = load(str(data))
-    dataset = _asked_about(choose(_answerable(loaded), limit, seed))
     plan = Plan(
-        dataset=dataset,
+        dataset=_asked_about(choose(_answerable(loaded), limit, seed)),
         arms=chosen,
         metrics=_METRICS,
-        limit=limit,
         seed=seed,
         timed=0,
         batch_size=batch_size,
@@ -169,13 +168,15 @@ def _answerable(dataset: Dataset) -> Dataset:
 
 
 def _asked_about(dataset: Dataset) -> Dataset:
+    if not all(case.documents for case in dataset.cases):  # nobody knows which
+        return dataset
     asked = {id for case in dataset.cases for id in case.documents}
     documents = tuple(document for document in dataset.documents if document.id in asked)
     return replace(dataset, documents=documents)
 
 
 def _report(run: Run, arms: Sequence[ArmName], seed: int, skipped: int) -> QaReport:
-    drawn_with = [question.documents[0] for question in run.questions]
+    drawn_with = clusters(run.questions)
     tables = {metric: run.table(metric) for metric in _METRICS}
     f1 = {arm: _numbers(values) for arm, values in tables["f1"].items()}
     names = styled(arms)

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hybridqa.eval.arms import ArmName, under_policy
+from hybridqa.eval.runs import QuestionRow
 from hybridqa.eval.statistics import Bootstrap, Floats, Interval
 from hybridqa.types import Style
 
@@ -15,11 +17,14 @@ CHOOSABLE = (ArmName.BASE, ArmName.ADAPTER, ArmName.RETRIEVAL, ArmName.BOTH)
 """Arms that a policy may take."""
 
 RETRIEVAL_PRICE = 0.1
-"""What a retrieval answer of median time costs, in units of the metric."""
+"""What a retrieval answer of mean time costs, in units of the metric."""
 
 ASSUMPTIONS = (
-    "The oracle takes the best answer to each question with hindsight. Some of these are best by "
-    "luck alone, so the gap to it is overstated, and the share that the router closes understated.",
+    "The arm `adapter` is told the gold document, which the router must find: where the index does "
+    "not find it first, what the adapter says is worth 0 here, before its price.",
+    "The oracle takes the best answer to each question with hindsight, the router's among them. "
+    "Some are best by luck alone, so the gap to it is overstated, and the share that the router "
+    "closes understated.",
     "The best single arm is the one with the highest mean on these same questions: a slight "
     "advantage over the router, whose rules were written before.",
 )
@@ -48,8 +53,8 @@ class Regret:
     router: ArmInterval
     oracle: Interval
     closed: Interval | None
-    """Share of the way from the best single arm to the oracle that the router goes, negative where
-    it is worse than that arm; `None` where the oracle is no better."""
+    """Share of the way from the best single arm to the oracle that the router goes, at most 1;
+    negative where it is worse than that arm; `None` where the oracle is no better."""
 
 
 def regrets(
@@ -58,6 +63,7 @@ def regrets(
     seconds: Floats,
     arms: Sequence[str],
     style: Style,
+    questions: Sequence[QuestionRow],
     drawn: Bootstrap,
 ) -> tuple[Regret, ...]:
     """Judge the router by quality alone, and by quality at a cost where `retrieval` was timed.
@@ -69,6 +75,7 @@ def regrets(
         seconds: Time of each answer, likewise; NaN where it is not known.
         arms: Names of the columns.
         style: The policy's.
+        questions: The rows.
         drawn: Of the documents of these questions.
 
     Returns:
@@ -80,14 +87,28 @@ def regrets(
         return ()
     columns = [arms.index(name) for name in (*choices, ArmName.AUTO)]
     scores, times = table[:, columns], seconds[:, columns]
+    adapter = str(under_policy(ArmName.ADAPTER, style))
+    if adapter in choices:
+        scores[_missed(questions), choices.index(adapter)] *= 0.0  # what has no score stays so
     found = [_regret("quality", metric, 0.0, choices, scores, drawn)]
     retrieval = str(under_policy(ArmName.RETRIEVAL, style))
-    usual = np.median(times[:, choices.index(retrieval)]) if retrieval in choices else 0
+    usual = times[:, choices.index(retrieval)].mean() if retrieval in choices else 0
     if usual > 0 and np.isfinite(times).all():
         price = RETRIEVAL_PRICE / float(usual)
         worth = scores - price * times
         found.append(_regret("quality at a cost", metric, price, choices, worth, drawn))
     return tuple(each for each in found if each is not None)
+
+
+def _missed(questions: Sequence[QuestionRow]) -> NDArray[np.bool_]:
+    """Return where gold documents are known, and the best hit, if any, is in none of them."""
+    return np.array(
+        [
+            bool(row.documents)
+            and all(hit.document not in row.documents for hit in row.retrieved[:1])
+            for row in questions
+        ]
+    )
 
 
 def _regret(
@@ -100,7 +121,7 @@ def _regret(
     worth, drawn = worth[known], drawn.among(known.tolist())
     means = worth[:, :-1].mean(0)
     best = int(means.argmax())
-    values = np.column_stack([worth[:, best], worth[:, -1], worth[:, :-1].max(1)])
+    values = np.column_stack([worth[:, best], worth[:, -1], worth.max(1)])
     single, router, oracle = (each for each in drawn.intervals(values) if each is not None)
     gains = values[:, 1:] - values[:, :1]
     return Regret(

@@ -69,7 +69,7 @@ class _Known:
 
     def __init__(self, run: Run | None) -> None:
         self._model = run.manifest.model.get("fingerprint") if run else None
-        self._texts = {document.content_hash for document in run.documents} if run else set()
+        self._hashes = {row.id: row.content_hash for row in run.documents} if run else {}
         self._answers = {(row.question, row.arm): row for row in run.answers} if run else {}
         self._questions: dict[str, QuestionRow] = {}
         times = Counter(row.question.strip() for row in run.questions) if run else Counter()
@@ -78,9 +78,13 @@ class _Known:
                 self._questions[row.question.strip()] = row
 
     def question(self, entry: LoggedQuestion) -> QuestionRow | None:
-        """Return the run's question of the same words, asked of the same texts."""
-        texts = {candidate.content_hash for candidate in entry.candidates}
-        return self._questions.get(entry.question) if texts <= self._texts else None
+        """Return the run's question of the same words, which found the same texts."""
+        question = self._questions.get(entry.question)
+        if question is None:
+            return None
+        found = {self._hashes.get(span.document) for span in question.retrieved}
+        looked_at = {candidate.content_hash for candidate in entry.candidates}
+        return question if looked_at == found else None
 
     def attempt(
         self, entry: LoggedQuestion, decision: Decision, arm: Arm, style: Style
@@ -117,7 +121,7 @@ def _styled(arm: Arm, style: Style) -> str:
 
 
 def _is_timed(row: AnswerRow) -> bool:
-    return row.batch == 1 and "total" in row.timings_ms
+    return "total" in row.timings_ms
 
 
 def _follow(entry: LoggedQuestion, policy: Policy, known: _Known) -> Way:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -23,9 +24,10 @@ from hybridqa.eval.machine import peak_memory_bytes
 from hybridqa.eval.plan import Plan
 from hybridqa.eval.runs import AnswerRow, Manifest
 from hybridqa.eval.scoring import Judging, check_metrics, score_run
+from hybridqa.stores.disk import disk_errors
 from hybridqa.wiring import HybridQA
 
-WORK = "work"
+WORK = ".hybridqa-work"
 _MUST_AGREE = ("limit", "seed", "data_sha256", "timed", "arms", "policy", "config", "model")
 """What a resumed run must have in common with its beginning."""
 
@@ -41,8 +43,8 @@ def run(
 ) -> Manifest:
     """Ask all questions of a plan under all its arms, score the answers, complete the folder.
 
-    Every answer is on the disk before the next is asked for, so that a run can be killed at any
-    time and resumed.
+    Every answer (or batch of them) is on the disk before the next is asked for, so that a run can
+    be killed at any time and resumed.
 
     Args:
         config: Of the model and its limits; its index URL is not used.
@@ -65,11 +67,14 @@ def run(
     config = replace(config, index=replace(config.index, url=None))
     with open_home(out / WORK, config) as qa:
         progress("loading models", 0, 1)
+        judge = judging.judge(qa) if judging else None
+        if judge:
+            judge.check()  # before anything is spent
         bench = Bench(qa, dataset, plan.arms)
         manifest = _begun(out, manifest_of(qa, plan, dataset))
-        if not _all_asked(out, manifest):
+        if not manifest.asked:
             manifest = _ask(qa, bench, plan, dataset, out, manifest, progress)
-        manifest = score_run(qa, out, manifest, judging, plan.seed, progress)
+        manifest = score_run(out, manifest, qa.embedder, judge, judging, plan.seed, progress)
     shutil.rmtree(out / WORK, ignore_errors=True)
     return manifest
 
@@ -83,7 +88,7 @@ def _check_folder(out: Path, resume: bool) -> None:
             raise InputError(
                 f"`{out}` holds a run already. Go on with it by `--resume`, or name a new folder."
             )
-    elif out.exists() and any(path.name != WORK for path in out.iterdir()):
+    elif out.exists() and {path.name for path in out.iterdir()} - {WORK, f"{runs.MANIFEST}.new"}:
         raise InputError(f"`{out}` is not empty, and not a run. Name a new folder.")
 
 
@@ -100,7 +105,21 @@ def _begun(out: Path, planned: Manifest) -> Manifest:
                 f"The run `{out}` was begun with another `{name}`: {_difference(was, now)}. "
                 "Resume it with the same, or name a new folder."
             )
-    return replace(former, metrics=planned.metrics)
+    devices = [manifest.machine["device"] for manifest in (former, planned)]
+    if not former.asked and devices[0] != devices[1]:
+        raise InputError(
+            f"The run `{out}` was begun on {devices[0]}, this is {devices[1]}: their times do not "
+            "mix. Resume it there, or name a new folder."
+        )
+    return replace(former, metrics=planned.metrics, machine=_both(former, planned))
+
+
+def _both(former: Manifest, planned: Manifest) -> dict[str, Any]:
+    """Return the machine, with all commits that a run was made at."""
+    commits = str(former.machine["commit"]).split(", ")
+    if not former.asked and str(planned.machine["commit"]) not in commits:
+        commits.append(str(planned.machine["commit"]))
+    return {**former.machine, "commit": ", ".join(commits)}
 
 
 def _difference(was: Any, now: Any) -> str:
@@ -109,11 +128,6 @@ def _difference(was: Any, now: Any) -> str:
         key = next(key for key in {**was, **now} if was.get(key) != now.get(key))
         return f"`{key}`: {_difference(was.get(key), now.get(key))}"
     return f"then {was!s:.200}, now {now!s:.200}"
-
-
-def _all_asked(out: Path, manifest: Manifest) -> bool:
-    answered = runs.read_appended(AnswerRow, out / runs.ANSWERS)
-    return len(answered) == manifest.questions * len(manifest.arms)
 
 
 def _ask(
@@ -131,26 +145,32 @@ def _ask(
         bench.prepare(progress)
         runs.write_rows(out / runs.DOCUMENTS, document_rows(qa, dataset))
         runs.write_rows(out / runs.QUESTIONS, question_rows(qa, bench, dataset))
-    answers = out / runs.ANSWERS
-    with _timed(seconds, "answer"):
-        asker = Asker(
-            qa=qa,
-            bench=bench,
-            answered=runs.read_appended(AnswerRow, answers),
-            keep=partial(runs.append_rows, answers),
-            progress=progress,
-        )
-        arms = styled(plan.arms)
-        asker.one_by_one(arms, dataset.cases[: plan.timed])
-        for arm in arms:
-            asker.in_batches(arm, dataset.cases[plan.timed :], plan.batch_size)
-    log = qa.home.path / "questions.jsonl"
-    if log.exists():
-        shutil.copyfile(log, out / runs.LOG)
     manifest = replace(
         manifest,
         adapters=tuple(map(adapter_row, bench.adapters)),
         warnings=bench.warnings,
+        seconds=seconds,
+    )
+    runs.write_manifest(out, manifest)
+    answers, arms = out / runs.ANSWERS, styled(plan.arms)
+    asker = Asker(
+        qa=qa,
+        bench=bench,
+        answered=runs.read_appended(AnswerRow, answers),
+        keep=partial(runs.append_rows, answers),
+        progress=progress,
+    )
+    try:
+        with _timed(seconds, "answer"):
+            asker.one_by_one(arms, dataset.cases[: plan.timed])
+            for arm in arms:
+                asker.in_batches(arm, dataset.cases[plan.timed :], plan.batch_size)
+    finally:
+        runs.write_manifest(out, replace(manifest, seconds=seconds))
+    _copy_log(qa.home.path / "questions.jsonl", out / runs.LOG)
+    manifest = replace(
+        manifest,
+        asked=True,
         seconds=seconds,
         peak_memory_bytes=max(manifest.peak_memory_bytes, peak_memory_bytes()),
     )
@@ -158,9 +178,19 @@ def _ask(
     return manifest
 
 
+def _copy_log(log: Path, copy: Path) -> None:
+    """Copy what was logged, once for each question: a kill may have had one asked again."""
+    if log.exists():
+        lines = {json.loads(line)["question"]: line for line in log.read_bytes().splitlines()}
+        with disk_errors("copy the question log", copy):
+            copy.write_bytes(b"".join(line + b"\n" for line in lines.values()))
+
+
 @contextmanager
 def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
     """Add the time that the block takes to a phase."""
     began = time.perf_counter()
-    yield
-    seconds[phase] = round(seconds.get(phase, 0.0) + time.perf_counter() - began, 3)
+    try:
+        yield
+    finally:
+        seconds[phase] = round(seconds.get(phase, 0.0) + time.perf_counter() - began, 3)

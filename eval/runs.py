@@ -8,7 +8,7 @@ answers.jsonl     one line per question and arm, appended as they are made
 judgements.jsonl  what the judge said of them, appended likewise; only with a judge
 scores.jsonl      one line per question and arm, made of the others once they are complete
 log.jsonl         the question log of the arm `auto`, for `eval replay`
-work/             adapters and index while the run is not complete
+.hybridqa-work/   adapters and index while the run is not complete
 ```
 """
 
@@ -25,7 +25,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from hybridqa.errors import InputError
-from hybridqa.stores.disk import disk_errors
+from hybridqa.stores.disk import disk_errors, write_durably
 
 T = TypeVar("T")
 
@@ -71,8 +71,9 @@ class QuestionRow:
     answers: tuple[str, ...]
     """Gold; empty where no document says."""
     documents: tuple[str, ...]
+    about: tuple[str, ...] = ()
+    """See `cases.Case`, as for the next two."""
     spans: tuple[SpanRow, ...] = ()
-    """Gold, see `cases.Case`."""
     labels: Mapping[str, str] = field(default_factory=dict)
     evidence: tuple[SpanRow, ...] = ()
     """What a judge holds every arm's answer against: the gold passages and the retrieved ones."""
@@ -119,9 +120,9 @@ class AnswerRow:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     timings_ms: Mapping[str, float] = field(default_factory=dict)
-    """By stage, `total` among them."""
+    """By stage, `total` among them; empty where it was not timed, as in batches."""
     batch: int = 1
-    """Questions generated at once; the timings are this question's own only where it is 1."""
+    """Questions generated at once."""
 
     @property
     def abstained(self) -> bool:
@@ -154,6 +155,8 @@ class JudgementRow:
     repeat: int = 0
     """From 1 on: judged again, to see whether the judge agrees with itself."""
     seconds: float = 0.0
+    judge: str = ""
+    """Name and endpoint: verdicts of two judges never mix."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_VALUES)
@@ -177,14 +180,15 @@ class Manifest:
     created_at: str
     """ISO 8601, with time zone."""
     complete: bool
+    """Scored, and nothing left to do."""
+    asked: bool = False
+    """All answers are there."""
     command: str
     data: str
     data_sha256: str
     questions: int
     documents: int
     limit: int | None
-    skipped: int = 0
-    """Questions left out; only by commands that ask answerable ones alone."""
     seed: int
     arms: tuple[str, ...]
     """Styled, in the order asked."""
@@ -198,7 +202,7 @@ class Manifest:
     """The whole policy, as in its file."""
     config: Mapping[str, Any]
     model: Mapping[str, str]
-    """`name`, `fingerprint`, `dtype`, `reader`, `hypernetwork`, `hypernetwork_fingerprint`."""
+    """By name and fingerprint: the base model, its reader, the embedder, the internalizers."""
     kv_bytes_per_token: int = 0
     """Of the base model's cache."""
     judge: Mapping[str, Any] | None = None
@@ -207,8 +211,9 @@ class Manifest:
     warnings: Mapping[str, str] = field(default_factory=dict)
     """By document id, why it has no adapter."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """By phase: `prepare`, `answer`, `score`, `judge`."""
+    """By phase: `prepare`, `answer`, `score`, `judge`; of all times that it was resumed."""
     peak_memory_bytes: int = 0
+    """Of the process, without a GPU's."""
     versions: Mapping[str, str | None] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
 
@@ -348,7 +353,7 @@ def _line(row: Any) -> str:
 def _replace(path: Path, text: str) -> None:
     with disk_errors("write the run", path):
         new = path.with_name(path.name + ".new")
-        new.write_bytes(text.encode("utf-8", "replace"))
+        write_durably(new, text.encode("utf-8", "replace"))
         os.replace(new, path)
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hybridqa.errors import InputError
 from hybridqa.eval import runs
@@ -18,6 +16,7 @@ from hybridqa.eval.metrics.judgements import consistency, merge
 from hybridqa.eval.metrics.judging import INAPPLICABLE, Judge, judge_answers
 from hybridqa.eval.metrics.offline import score_offline
 from hybridqa.eval.runs import AnswerRow, DocumentRow, JudgementRow, Manifest, QuestionRow
+from hybridqa.protocols import Embedder
 from hybridqa.wiring import HybridQA
 
 
@@ -40,10 +39,10 @@ class Judging:
 
 
 def check_metrics(metrics: Sequence[str], judging: Judging | None) -> None:
-    """See that there is a judge if one is needed.
+    """See that there is a judge if, and only if, one is needed.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or it has nothing to do.
     """
     judged = [name for name in metrics if METRICS[name].judge]
     if judged and judging is None:
@@ -51,12 +50,18 @@ def check_metrics(metrics: Sequence[str], judging: Judging | None) -> None:
             f"The metrics {', '.join(judged)} need a judge. Name one with `--judge`: `local`, or "
             "the address of an OpenAI-compatible endpoint; or leave them out."
         )
+    if judging and not judged:
+        raise InputError(
+            f"There is a judge, but none of the metrics {', '.join(metrics)} needs one. Add some "
+            "with `--metrics`, e.g. `all`, or leave the judge out."
+        )
 
 
 def score_run(
-    qa: HybridQA,
     out: Path,
     manifest: Manifest,
+    embedder: Embedder,
+    judge: Judge | None,
     judging: Judging | None,
     seed: int,
     progress: Progress,
@@ -64,25 +69,23 @@ def score_run(
     """Score all answers of a run's folder, and complete it.
 
     Args:
-        qa: Lends its embedder, and its model to a local judge.
         out: Folder in which all answers are.
         manifest: Says which metrics.
-        judging: `None` if no metric needs a judge.
+        embedder: For similarities.
+        judge: `None` if no metric needs one.
+        judging: How much it is to judge.
         seed: Of the choice of what is judged twice.
         progress: Told of every step.
     """
     questions = list(runs.read_rows(QuestionRow, out / runs.QUESTIONS))
     answers = list(runs.read_rows(AnswerRow, out / runs.ANSWERS))
+    runs.write_manifest(out, replace(manifest, complete=False))
+    seconds, told = dict(manifest.seconds), None
     began = time.perf_counter()
-    offline = [name for name in manifest.metrics if not METRICS[name].judge]
-    scores = score_offline(offline, questions, answers, qa.embedder, progress)
-    seconds = {**manifest.seconds, "score": round(time.perf_counter() - began, 3)}
-    told = manifest.judge
-    if judging:
-        judge = judging.judge(qa)
-        told = _told(out, manifest, judge, judging)
-        # Before the first verdict, so that no other judge's are mixed with them.
-        runs.write_manifest(out, replace(manifest, complete=False, judge=told))
+    scores = score_offline(manifest.metrics, questions, answers, embedder, progress)
+    seconds["score"] = round(time.perf_counter() - began, 3)
+    if judge and judging:
+        kept = _Verdicts(out / runs.JUDGEMENTS, f"{judge.name} ({judge.endpoint})")
         began = time.perf_counter()
         judge_answers(
             judge=judge,
@@ -90,18 +93,25 @@ def score_run(
             questions=questions,
             answers=answers,
             documents={row.id: row for row in runs.read_rows(DocumentRow, out / runs.DOCUMENTS)},
-            embedder=qa.embedder,
-            done=_done(out / runs.JUDGEMENTS),
-            append=partial(runs.append_rows, out / runs.JUDGEMENTS),
+            embedder=embedder,
+            done=kept.done(),
+            append=kept.append,
             seed=seed,
             limit=judging.limit,
             repeats=judging.repeats,
             progress=progress,
         )
-        seconds["judge"] = round(seconds.get("judge", 0.0) + time.perf_counter() - began, 3)
-        judgements = runs.read_appended(JudgementRow, out / runs.JUDGEMENTS)
+        spent_s = time.perf_counter() - began
+        seconds["judge"] = round(seconds.get("judge", 0.0) + spent_s, 3)
+        judgements = [row for row in kept.read() if row.metric in manifest.metrics]
         scores = merge(scores, judgements)
-        told = {**told, "consistency": consistency(judgements)}
+        told = {
+            "name": judge.name,
+            "endpoint": judge.endpoint,
+            "plumbing": judge.plumbing,
+            "limit": judging.limit,
+            "consistency": consistency(judgements),
+        }
     runs.write_rows(out / runs.SCORES, scores)
     manifest = replace(
         manifest,
@@ -114,28 +124,23 @@ def score_run(
     return manifest
 
 
-def _told(out: Path, manifest: Manifest, judge: Judge, judging: Judging) -> dict[str, Any]:
-    """Return what the manifest says of a judge."""
-    former = manifest.judge
-    if former and (former["name"], former["endpoint"]) != (judge.name, judge.endpoint):
-        raise InputError(
-            f"The run `{out}` was judged by `{former['name']}` ({former['endpoint']}), now "
-            f"`{judge.name}` ({judge.endpoint}) is to judge. Verdicts of two judges do not mix: "
-            f"delete `{out / runs.JUDGEMENTS}` and `judge` in its manifest, or use a copy of it."
-        )
-    return {
-        "name": judge.name,
-        "endpoint": judge.endpoint,
-        "plumbing": judge.plumbing,
-        "limit": judging.limit,
-        "consistency": {},
-    }
+class _Verdicts:
+    """One judge's rows in a file that others may have written to."""
 
+    def __init__(self, path: Path, judge: str) -> None:
+        self._path, self._judge = path, judge
 
-def _done(kept: Path) -> set[tuple[str, str, str, int]]:
-    """Return what need not be judged again: all but what failed, which is tried once more."""
-    return {
-        (row.question, row.arm, row.metric, row.repeat)
-        for row in runs.read_appended(JudgementRow, kept)
-        if row.value is not None or (row.error or "").startswith(INAPPLICABLE)
-    }
+    def append(self, rows: Sequence[JudgementRow]) -> None:
+        runs.append_rows(self._path, [replace(row, judge=self._judge) for row in rows])
+
+    def read(self) -> list[JudgementRow]:
+        every = runs.read_appended(JudgementRow, self._path)
+        return [row for row in every if row.judge == self._judge]
+
+    def done(self) -> set[tuple[str, str, str, int]]:
+        """Return what need not be judged again: all but what failed, which is tried once more."""
+        return {
+            (row.question, row.arm, row.metric, row.repeat)
+            for row in self.read()
+            if row.value is not None or (row.error or "").startswith(INAPPLICABLE)
+        }

@@ -77,7 +77,8 @@ class Bootstrap:
         """Return the mean of each column.
 
         Args:
-            values: Shape (questions, columns); NaN where there is no score, which is left out.
+            values: Shape (questions, columns); NaN where there is no score, which is left out. Of a
+                column with scores of a single document, questions are drawn.
 
         Returns:
             One for each column; `None` where it has no score at all.
@@ -86,6 +87,10 @@ class Bootstrap:
         estimates, draws, counts = self._means(values, known)
         found: list[Interval | None] = []
         for n, (estimate, clusters) in enumerate(zip(estimates, counts, strict=True)):
+            rows = np.flatnonzero(known[:, n])
+            if clusters == 1 and len(rows) > 1:
+                found += self.among(rows.tolist()).intervals(values[rows, n : n + 1])
+                continue
             found.append(_interval(estimate, draws[:, n], clusters) if clusters else None)
         return found
 

@@ -24,7 +24,8 @@ from hybridqa.types import Style
 _CORRECT = "correct"
 _STATISTICS = (
     "Intervals are 95 % bootstrap intervals that draw documents, not questions, since questions "
-    "about one document are not independent.",
+    "about one document are not independent. Where only one document has scores, its questions "
+    "are drawn.",
     "The tests of wins against losses count questions as independent. Where documents have many "
     "questions each, go by the intervals.",
 )
@@ -104,7 +105,7 @@ def summarize(run: Run, seed: int | None = None) -> Summary:
     drawn = Bootstrap.draw(clusters(run.questions), manifest.seed if seed is None else seed)
     primary = "f1" if "f1" in tables else manifest.metrics[0]
     compared = pairs(arms, style)
-    found = regrets(primary, tables[primary], costs.seconds(run), arms, style, drawn)
+    found = regrets(primary, tables[primary], costs.seconds(run), arms, style, run.questions, drawn)
     return Summary(
         n=len(run.questions),
         documents=len(run.documents),
@@ -142,11 +143,8 @@ def scores(run: Run, metric: str) -> Floats:
 
 
 def clusters(questions: tuple[QuestionRow, ...]) -> list[str]:
-    """Return what each question is drawn with: its (first) document, or by itself."""
-    return [
-        question.documents[0] if question.documents else f"no document: {question.id}"
-        for question in questions
-    ]
+    """Return what each question is drawn with: the (first) document it is about, or by itself."""
+    return [next(iter(row.documents or row.about), f"no document: {row.id}") for row in questions]
 
 
 def _note(metric: str) -> MetricNote:
@@ -202,8 +200,9 @@ def _calibration(run: Run, correct: Floats) -> dict[str, Calibration]:
 def _assumptions(run: Run, found: tuple[Regret, ...]) -> tuple[str, ...]:
     priced = [
         f"Quality at a cost: each second of an answer costs {each.price_per_second:.3g} of "
-        f"`{each.metric}`, so that a retrieval answer of median time costs "
-        f"{regret.RETRIEVAL_PRICE}. An answer without a time of its own is given its arm's median."
+        f"`{each.metric}`, so that a retrieval answer of mean time costs "
+        f"{regret.RETRIEVAL_PRICE}. Questions timed under every arm that has times cost what they "
+        "took; all others cost each arm, `auto` too, its mean over these."
         for each in found
         if each.price_per_second
     ]

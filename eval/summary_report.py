@@ -18,7 +18,7 @@ from hybridqa.eval.summary import Cell, MetricNote, Summary
 
 # So that the terminal's tables fit into 80 columns: metrics in one table, and where cells break.
 _ABREAST = 4
-_BREAKS = re.compile(r" (?=\(|− |instead |judge )")
+_BREAKS = re.compile(r" (?=\(|[+−] |instead |judge )")
 
 SECTIONS = ("matrix", "differences", "regret", "costs", "break-even", "assumptions")
 
@@ -87,13 +87,13 @@ def _matrix(summary: Summary, shown: Sequence[MetricNote], bounded: Collection[s
         columns=[
             "arm",
             *(note.label + "†" * note.judge for note in shown),
-            "no answer",
+            "abstained",
         ],
         rows=[
             [
                 arm,
                 *(_cell(cells[note.name], note.name in bounded) for note in shown),
-                str(summary.abstained[arm] + summary.errors[arm]),
+                _abstained(summary.abstained[arm], summary.errors[arm]),
             ]
             for arm, cells in summary.matrix.items()
         ],
@@ -207,6 +207,10 @@ def _cell(cell: Cell | None, bounds: bool) -> str:
         return f"–{failed}"
     shown = f"{cell.mean:.3f}"
     return f"{shown} ({cell.low:.3f}–{cell.high:.3f}){failed}" if bounds else f"{shown}{failed}"
+
+
+def _abstained(abstained: int, errors: int) -> str:
+    return f"{abstained} + {errors} failed" if errors else str(abstained)
 
 
 def _interval(interval: Interval | ArmInterval) -> str:

@@ -38,8 +38,8 @@ function scoreOf(column, metric, n) {
   return permille === null ? null : permille / 1000;
 }
 const failureOf = (column, metric, n) => runOf(column).scores[armOf(column)].failures[metric]?.[n] ?? null;
-const timed = (column, n) => columnOf(column).batch[n] === 1;
-const totalOf = (column, n) => (timed(column, n) ? columnOf(column).timings?.total?.[n] ?? null : null);
+const totalOf = (column, n) => columnOf(column).timings?.total?.[n] ?? null;
+const timed = (column, n) => totalOf(column, n) !== null;
 const goldOf = (n) => data.questions.answers[n];
 
 function answerOf(column, n) {

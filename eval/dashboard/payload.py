@@ -157,7 +157,7 @@ def _answer(row: AnswerRow, tables: _Tables, places: _Places) -> dict[str, Any]:
         "adapter": row.adapter and tables.texts.of(row.adapter[:12]),
         "tokens": tables.lists.of((row.prompt_tokens, row.completion_tokens)),
         "batch": row.batch,
-        "timings": {stage: round(ms) for stage, ms in row.timings_ms.items() if row.batch == 1},
+        "timings": {stage: round(ms) for stage, ms in row.timings_ms.items()},
     }
 
 

@@ -59,7 +59,7 @@ function showFacts() {
   const flat = (value) => Object.entries(value ?? {}).filter(([, item]) => item !== null && item !== "").map(([key, item]) => `${key.replaceAll("_", " ")}: ${typeof item === "object" ? JSON.stringify(item) : item}`).join("\n");
   const rows = [
     ["Folder", path], ["Made", manifest.created_at], ["Command", manifest.command], ["Data", `${manifest.data}\nSHA-256 ${manifest.data_sha256}`],
-    ["Asked", `${count(manifest.questions, "question")} about ${count(manifest.documents, "document")}, ${manifest.timed} of them timed one by one${manifest.skipped ? `, ${manifest.skipped} left out` : ""}; seed ${manifest.seed}`],
+    ["Asked", `${count(manifest.questions, "question")} about ${count(manifest.documents, "document")}, ${manifest.timed} of them timed one by one; seed ${manifest.seed}`],
     ["Model", flat(manifest.model)], ["Adapters", `${manifest.adapters} made${manifest.warnings ? `; ${count(manifest.warnings, "document")} without` : ""}`],
     ["Evidence for judges", manifest.evidence], ["Judge", manifest.judge ? flat({ ...manifest.judge, consistency: null }) : "none"],
     ["Time", Object.entries(manifest.seconds).map(([phase, s]) => `${phase} ${Math.round(s)} s`).join(", ")], ["Peak memory", bytes(manifest.peak_memory_bytes)],

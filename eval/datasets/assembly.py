@@ -48,6 +48,7 @@ def assemble(
             question=question.question,
             answers=question.answers,
             documents=tuple(of.id for of in texts) if question.answers else (),
+            about=() if question.answers else tuple(of.id for of in texts),
             spans=tuple(_spans(question, texts)),
             labels=question.labels,
         )

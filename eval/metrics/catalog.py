@@ -1,7 +1,7 @@
 """What metrics there are. Every one lies in [0, 1], 1 is best, and `None` where it does not apply.
 
 Questions that no document answers are scored as in SQuAD 2: text metrics give 1 where nothing was
-answered, else 0. An answer that failed with an error is wrong in every metric without a judge.
+answered, else 0. An answer that failed with an error is wrong in every metric of the answer itself.
 """
 
 from __future__ import annotations

@@ -38,9 +38,9 @@ def ranked_precision(found: Sequence[Place], gold: Sequence[Place]) -> float | N
         gold: Any one of them makes a hit.
 
     Returns:
-        0 where nothing found touches gold; `None` where either is empty.
+        0 where nothing found touches gold, or nothing was found; `None` where there is no gold.
     """
-    if not found or not gold:
+    if not gold:
         return None
     hits = [_touches(place, gold) for place in found]
     at_hits = [sum(hits[: n + 1]) / (n + 1) for n, hit in enumerate(hits) if hit]

@@ -6,37 +6,11 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """Of one answer."""
-
-    f1: float
-    exact_match: float
-    rouge_l: float
-
-
-def score(answer: str, golds: Sequence[str]) -> Scores:
-    """Score an answer; each metric takes its own best gold answer.
-
-    Args:
-        answer: May be empty, which scores 0.
-        golds: At least one.
-    """
-    if not answer:
-        return Scores(f1=0.0, exact_match=0.0, rouge_l=0.0)
-    return Scores(
-        f1=max(token_f1(answer, gold) for gold in golds),
-        exact_match=max(exact_match(answer, gold) for gold in golds),
-        rouge_l=max(rouge_l(answer, gold) for gold in golds),
-    )
 
 
 def agrees(answer: str, golds: Sequence[str]) -> bool:

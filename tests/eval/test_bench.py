@@ -106,7 +106,7 @@ def test_of_a_long_document_the_part_is_worn_that_bears_on_the_question(
     (adapter,) = made.prompt.adapters
     assert "Preston" in written_text(adapter)
     assert len(written_text(adapter)) < 100
-    assert made.prompt.quote_from == (document.text,)
+    assert made.prompt.quote_from == (written_text(adapter),)
 
 
 def test_a_question_of_no_document_is_asked_about_the_nearest(

@@ -169,6 +169,27 @@ def test_a_judge_that_fails_too_often_lets_nothing_in() -> None:
     assert gate(fewer, made, failing).checks[0].failures == ["failed on 10.0%"]
 
 
+def test_a_judge_is_measured_by_what_it_was_to_score() -> None:
+    judge = {"name": "judge"}
+    made = run_of([*BEFORE[:20], *[None] * 40], metric="faithfulness", judge=judge)
+    failing = replace(
+        made,
+        scores=tuple(
+            replace(row, scores={"faithfulness": None}, failures={"faithfulness": "timed out"})
+            if n < 5
+            else row
+            for n, row in enumerate(made.scores)
+        ),
+    )
+    check = Check(metric="faithfulness", arm="auto", max_failed=0.2)
+    silent = run_of([None] * N, metric="faithfulness", judge=judge)
+
+    report = gate(config(check, min_questions=2), made, failing)
+
+    assert report.checks[0].failures == ["failed on 25.0%"]
+    assert gate(config(check), made, silent).checks[0].failures == ["only 0 scored in both runs"]
+
+
 def test_two_judges_are_not_compared() -> None:
     one, other = (
         run_of(BEFORE, metric="faithfulness", judge={"name": name}) for name in ("one", "other")
@@ -191,7 +212,7 @@ def test_answers_may_become_a_little_slower(seconds: float, passes: bool) -> Non
 
 def test_runs_without_times_do_not_pass_for_quick_ones() -> None:
     made = run_of(BEFORE)
-    untimed = replace(made, answers=tuple(replace(row, batch=8) for row in made.answers))
+    untimed = replace(made, answers=tuple(replace(row, timings_ms={}) for row in made.answers))
 
     report = gate(config(latency=(Latency(arm="auto", max_ratio=2),)), made, untimed)
 
@@ -216,6 +237,16 @@ def test_other_data_of_the_same_questions_are_fine_and_told() -> None:
     assert report.passed
     assert "not the data" in report.notes[0]
     assert "`policy`" in report.notes[1]
+
+
+@pytest.mark.parametrize("what", ["config", "versions"])
+def test_other_settings_are_told(what: str) -> None:
+    changed: dict[str, Any] = {what: {"torch": "2.9"}}
+
+    assert gate(config(), run_of(BEFORE), run_of(BEFORE)).notes == ()
+    (note,) = gate(config(), run_of(BEFORE), run_of(BEFORE, **changed)).notes
+
+    assert f"`{what}`" in note
 
 
 @pytest.mark.parametrize(

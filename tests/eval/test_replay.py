@@ -444,7 +444,7 @@ def test_time_is_compared_by_the_medians_of_ways(home: Logged) -> None:
     told = replay([only], arm_always("retrieval"), made).cost
     assert told is not None
     assert (told.before, told.after) == (10, 50)
-    untimed = replace(made, answers=(replace(made.answers[0], batch=4),))
+    untimed = replace(made, answers=(replace(made.answers[0], timings_ms={}),))
     assert replay([only], arm_always("retrieval"), untimed).cost is None
 
 

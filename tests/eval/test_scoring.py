@@ -22,6 +22,11 @@ class OtherJudge(LocalJudge):
     endpoint = "elsewhere"
 
 
+class AbsentJudge(LocalJudge):
+    def check(self) -> None:
+        raise InputError("The judge has gone out.")
+
+
 def judged(homes: Any, rivers: Dataset, out: Path, **options: Any) -> Run:
     """Ask one arm, and let the random model judge: it says something, in the right form."""
     judge = options.pop("judge", LocalJudge)
@@ -63,10 +68,28 @@ def test_nothing_is_judged_twice(homes: Any, rivers: Dataset, tmp_path: Path) ->
 
 
 def test_two_judges_do_not_mix(homes: Any, rivers: Dataset, tmp_path: Path) -> None:
-    judged(homes, rivers, tmp_path / "run", judging={"limit": 1})
+    out = tmp_path / "run"
+    judged(homes, rivers, out, judging={"limit": 1})
+    kept = (out / "judgements.jsonl").read_text()
+    again = judged(homes, rivers, out, judge=OtherJudge, judging={"limit": 1}, resume=True)
+    added = (out / "judgements.jsonl").read_text().removeprefix(kept)
 
-    with pytest.raises(InputError, match=r"was judged by `tiny-random-llama` \(local\), now"):
-        judged(homes, rivers, tmp_path / "run", judge=OtherJudge, resume=True)
+    assert again.manifest.judge is not None
+    assert again.manifest.judge["endpoint"] == "elsewhere"
+    assert added.count("(elsewhere)") == len(added.splitlines()) == len(kept.splitlines())
+
+
+def test_a_judge_that_is_not_there_costs_nothing(
+    homes: Any, rivers: Dataset, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(InputError, match="gone out"):
+        judged(homes, rivers, out, judge=AbsentJudge)
+    assert not homes.generator.prompts
+    complete = judged(homes, rivers, out, judging={"limit": 1}, resume=True)
+    with pytest.raises(InputError, match="gone out"):
+        judged(homes, rivers, out, judge=AbsentJudge, resume=True)
+    assert read_run(out) == complete
 
 
 def test_a_judge_is_needed_before_anything_is_asked(
@@ -76,6 +99,10 @@ def test_a_judge_is_needed_before_anything_is_asked(
     with pytest.raises(InputError, match="response_groundedness need a judge"):
         run(homes.config, plan, tmp_path / "run", open_home=homes)
     assert not homes.generator.prompts
+    judging = Judging(judge=lambda qa: LocalJudge(qa.base))
+    idle = replace(plan, metrics=("f1",))
+    with pytest.raises(InputError, match="none of the metrics f1 needs one"):
+        run(homes.config, idle, tmp_path / "run", judging=judging, open_home=homes)
     with pytest.raises(InputError, match="At least 1 question must be judged, got 0"):
         Judging(judge=lambda qa: LocalJudge(qa.base), limit=0)
     with pytest.raises(InputError, match="batch size must be at least 1"):

@@ -131,6 +131,21 @@ def test_of_one_document_questions_are_drawn() -> None:
     assert found.low < found.mean < found.high
 
 
+def test_where_one_document_has_scores_its_questions_are_drawn() -> None:
+    scores = np.linspace(0, 1, 20)
+    values = np.column_stack([np.r_[scores, scores], np.r_[scores, np.full(20, nan)]])
+    values = np.column_stack([values, np.where(np.arange(40) == 3, 0.5, nan)])
+
+    both, one, single = Bootstrap.draw(["one"] * 20 + ["two"] * 20).intervals(values)
+
+    assert both is not None
+    assert both.low == pytest.approx(both.high)  # both documents are alike
+    assert one == mean_interval(scores.tolist(), range(20))
+    assert one.low < one.mean < one.high
+    assert single is not None
+    assert single.as_dict() == {"mean": 0.5, "low": 0.5, "high": 0.5}
+
+
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (1, 0), (5, 5), (9, 2), (2, 9), (800, 700)])
 def test_the_sign_test_is_the_exact_binomial_one(wins: int, losses: int) -> None:
     exact = stats.binomtest(wins, wins + losses).pvalue if wins + losses else 1.0

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from hybridqa.errors import InputError
+from hybridqa.eval.costs import seconds
 from hybridqa.eval.metrics.catalog import METRICS
 from hybridqa.eval.runs import (
     AdapterRow,
@@ -24,7 +25,7 @@ from hybridqa.eval.runs import (
     ScoreRow,
 )
 from hybridqa.eval.statistics import mean_interval
-from hybridqa.eval.summary import summarize
+from hybridqa.eval.summary import clusters, summarize
 from hybridqa.eval.summary_report import markdown, tables
 
 ARMS = ("adapter+quote", "context+quote", "retrieval+quote", "auto")
@@ -165,6 +166,9 @@ def test_abstentions_errors_and_routes_are_counted() -> None:
     assert (found.abstained["auto"], found.errors["auto"]) == (1, 1)
     assert found.routes["auto"] == {"retrieval": 4, "adapter": 1}
     assert found.routes["context+quote"] == {"context": 6}
+    text = markdown(found, sections=["matrix"])
+    assert "| auto | 0.500 (0.500–0.500) | 1 + 1 failed |" in text
+    assert "| context+quote | 0.500 (0.500–0.500) | 0 |" in text
 
 
 def test_the_seed_is_the_runs_unless_another_is_given() -> None:
@@ -220,8 +224,10 @@ def test_only_answers_have_a_calibration() -> None:
 
 def test_times_count_only_of_questions_asked_alone() -> None:
     made = run_of({"f1": alike(0.5)})
-    slow = {"batch": 4, "timings_ms": {"total": 9999.0}}
-    answers = tuple(replace(row, **slow) if row.question != "q0" else row for row in made.answers)
+    batched = {"batch": 4, "timings_ms": {}}
+    answers = tuple(
+        replace(row, **batched) if row.question != "q0" else row for row in made.answers
+    )
 
     found = summarize(replace(made, answers=answers)).costs["adapter+quote"]
 
@@ -236,13 +242,43 @@ def test_times_count_only_of_questions_asked_alone() -> None:
 def test_times_are_of_the_same_questions_under_every_arm() -> None:
     made = run_of({"f1": alike(0.5)})
     batched = tuple(
-        replace(row, batch=8) if row.arm != "auto" and row.question != "q0" else row
+        replace(row, timings_ms={}) if row.arm != "auto" and row.question != "q0" else row
         for row in made.answers
     )
 
     found = summarize(replace(made, answers=batched)).costs
 
     assert {cost.timed for cost in found.values()} == {1}
+
+
+def test_questions_not_timed_under_every_arm_cost_each_its_mean() -> None:
+    made = run_of({"f1": alike(0.5)})
+    spent = {"q0": 100.0, "q1": 300.0}
+    timed = tuple(
+        replace(row, timings_ms={"total": spent[row.question]})
+        if row.question in spent
+        else replace(row, timings_ms={"total": 9000.0} if row.arm == "auto" else {})
+        for row in made.answers
+    )
+    untimed = tuple(
+        replace(row, timings_ms={}) if row.arm == "context+quote" else row for row in timed
+    )
+
+    some = seconds(replace(made, answers=timed))
+    others = seconds(replace(made, answers=untimed))
+
+    assert some == pytest.approx(np.array([[0.1] * 4, [0.3] * 4, *[[0.2] * 4] * 4]))
+    assert np.isnan(others[:, 1]).all()
+    assert others[:, [0, 2, 3]] == pytest.approx(some[:, [0, 2, 3]])
+
+
+def test_questions_are_drawn_with_what_they_are_about() -> None:
+    def row(**told: tuple[str, ...]) -> QuestionRow:
+        return QuestionRow(id="q", question="?", answers=(), **{"documents": (), **told})
+
+    rows = (row(documents=("d", "e")), row(about=("e", "d")), row())
+
+    assert clusters(rows) == ["d", "e", "no document: q"]
 
 
 def test_without_any_time_there_are_no_times_and_no_costly_regret() -> None:
@@ -376,7 +412,7 @@ def test_sections_and_metrics_can_be_chosen() -> None:
 
     only = markdown(found, sections=["matrix"], metrics=["correct"])
 
-    assert "| arm | Correct | no answer |" in only
+    assert "| arm | Correct | abstained |" in only
     assert "Paired differences" not in only
     assert "instead of" not in markdown(found)  # no adapters, no break-even
     with pytest.raises(InputError, match=r"no section `costs\?`.*break-even"):

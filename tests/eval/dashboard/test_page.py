@@ -262,7 +262,7 @@ def test_markup_in_a_run_is_text_on_the_page(tmp_path: Path, open_tab: OpenTab) 
 def test_run_of_one_arm_without_much_is_still_shown(tmp_path: Path, open_tab: OpenTab) -> None:
     run = make_run(questions=7, arms=("base",))
     scores = tuple(replace(row, scores={"f1": row.scores["f1"]}, failures={}) for row in run.scores)
-    answers = tuple(replace(row, batch=8) for row in run.answers)
+    answers = tuple(replace(row, batch=8, timings_ms={}) for row in run.answers)
     manifest = replace(run.manifest, metrics=("f1",), judge=None, adapters=())
     bare = replace(run, scores=scores, answers=answers, manifest=manifest)
     file = tmp_path / "bare.html"

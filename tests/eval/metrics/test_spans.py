@@ -23,7 +23,7 @@ def spans(text: str) -> list[SpanRow]:
         ("a0-5 b0-5 a3-8", "a0-5", 2 / 3, (1 + 2 / 3) / 2, 1),
         ("a0-5", "a0-1 a9-10", 1, 1, 1),  # either span of a document is enough
         ("a0-5", "a0-1 b0-1", 1, 1, 1 / 2),  # but both documents are wanted
-        ("", "a0-1", None, None, 0),
+        ("", "a0-1", None, 0, 0),
         ("a0-1", "", None, None, None),
     ],
 )
