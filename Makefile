@@ -47,8 +47,8 @@ format: $(READY) ## put the code into shape
 bench: $(READY) ## measure memory and latency on this machine
 	$(BIN)/hybridqa bench
 
-# The development sets lie outside the repository; without them only the sample corpus is run. A run that was
-# cut short goes on where it stopped.
+# The development sets lie outside the repository; without them only the sample corpus is run. What was asked is
+# not asked again: a run that was cut short goes on, and `rm -r build/eval` begins anew.
 DEV ?= ../shared/data/dev
 RUN = $(BIN)/hybridqa eval run --resume --out build/eval/
 eval: $(READY) browser ## ask all arms, write their figures into the README (an hour; leave the machine alone)
@@ -63,8 +63,8 @@ fetch: $(READY)
 
 # The dashboard is tested in a real browser. Where none is installed and none can be, those tests are skipped.
 browser:
-	@command -v chromium || command -v chromium-browser || command -v google-chrome || { [ "$$(id -u)" = 0 ] && \
-		command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } || \
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } || \
 		echo 'No Chromium: the dashboard is not tested in a browser (on Debian: apt-get install chromium).'
 
 lock: ## pin anew all that pyproject.toml allows (another torch: make lock TORCH=torch==X.Y.Z)

@@ -61,13 +61,12 @@ def publish(text: str, runs: Mapping[str, Run]) -> str:
 
 def about(manifest: Manifest) -> str:
     """Return in one sentence what was run, on what."""
-    took = sum(manifest.seconds.values()) / 60
     judged = f", judged by {manifest.judge['name']}" if manifest.judge else ""
     return (
         f"{manifest.questions} questions on {manifest.documents} documents of `{manifest.data}`, "
         f"seed {manifest.seed}, {manifest.model['name']} ({manifest.model['dtype']}), policy "
         f"`{manifest.policy['name']}`{judged}; {manifest.machine['device']}, commit "
-        f"{manifest.machine['commit']}, {took:.0f} minutes: `{manifest.command}`."
+        f"{manifest.machine['commit']}: `{manifest.command}`."
     )
 
 

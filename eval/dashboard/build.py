@@ -28,6 +28,7 @@ _SCRIPTS = (
     "words",
     "data",
     "plots",
+    "findings",
     "summary",
     "scores",
     "costs",

@@ -21,7 +21,7 @@ function showDetail() {
       el("a", { class: "button", href: addressOf({ open: state.open }), on: { click: copyLink } }, "Copy link"),
       el("button", { type: "button", id: "detail-close", on: { click: () => dialog.close() } }, "Close")),
       el("h2", { id: "detail-title" }, data.questions.question[n]),
-      el("p", { class: "gold-line" }, golds.length ? ["Gold answer: ", el("b", {}, golds[0]), golds.length > 1 ? el("span", { class: "muted" }, `  or ${golds.slice(1).join(", ")}`) : null] : "No document says this: the right answer is none.",
+      el("p", { class: "gold-line" }, golds.length ? ["Expected (gold) answer: ", el("b", {}, golds[0]), golds.length > 1 ? el("span", { class: "muted" }, `  or ${golds.slice(1).join(", ")}`) : null] : "No document says this: the right answer is none.",
         labels.map((label) => el("span", { class: "badge" }, label)))),
     el("div", { class: "sides" }, el("div", { id: "answers", class: "answers", role: "group", "aria-label": "Answers by arm" }, answersInOrder().map((column) => answerCard(column, n))), el("div", { id: "source", class: "source" })));
   if (!dialog.open) dialog.showModal();
@@ -58,7 +58,7 @@ function answerCard(column, n) {
     el("button", { type: "button", id: `given-${column}`, class: "pick", autofocus: chosen, "aria-pressed": String(chosen), on: { click: pick } },
       el("code", {}, columnLabel(column)),
       primary === null ? el("small", {}, failureOf(column, state.metric, n) ? "\u26a0 unscored" : "not scored") : el("span", { class: "scored" }, el("i", { class: "meter", vars: { to: Math.max(0, primary) } }), el("b", {}, fixed(primary))),
-      el("span", { class: "said" }, answer.text || el("em", {}, answer.error ? "failed" : "no answer"))),
+      el("span", { class: "said" }, answer.text || el("em", {}, answer.error ? "error" : "no answer"))),
     answer.error ? el("p", { class: "warn" }, answer.error) : null,
     chosen ? moreOf(column, n, answer) : null);
 }

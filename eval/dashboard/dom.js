@@ -37,6 +37,8 @@ const range = ({ low, high }, write = fixed) => `${write(low)} to ${write(high)}
 const percent = (share) => (share === null || share === undefined ? NONE : `${fixed(100 * share, 0)} %`);
 const whole = (n) => (n === null || n === undefined ? NONE : fixed(n, 0).replace(/\B(?=(\d{3})+$)/g, ","));
 const count = (n, one) => `${whole(n)} ${n === 1 ? one : `${one}s`}`;
+// From how many questions something pays.
+const questionsWords = (n) => (n < 9.95 ? `${fixed(n, 1)} questions` : count(Math.ceil(n), "question"));
 
 function milliseconds(ms) {
   if (ms === null || ms === undefined) return NONE;

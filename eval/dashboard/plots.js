@@ -15,7 +15,7 @@ function track({ mean: middle, low, high }, { min = 0, max = 1, zero = null, kin
 function ticks(min, max, wanted = 5) {
   const rough = (max - min || 1) / wanted;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].find((n) => n * power >= rough) * power;
+  const step = [1, 2, 5, 10].find((n) => n * power >= rough) * power;
   const first = Math.floor(min / step + 1e-9);
   const last = Math.ceil(max / step - 1e-9);
   return Array.from({ length: last - first + 1 }, (_, n) => Number(((first + n) * step).toPrecision(8)));
@@ -52,7 +52,11 @@ function axes(width, height, { x, y, xLabel, yLabel, xWrite = String, yWrite = S
 
 const line = (points, kind) => svg("polyline", { class: kind, points: points.map((point) => point.join(",")).join(" ") });
 
-// Finds a free place for a label beside its point: right, left, above, below, else none.
+// Where a label may stand from its point [anchor, right, down]: beside it, else farther off, with a leader.
+const NEAR = [["start", 10, 4], ["end", -10, 4], ["middle", 0, -11], ["middle", 0, 19], ["start", 9, -8], ["start", 9, 15], ["end", -9, -8], ["end", -9, 15]];
+const FAR = [24, 40, 56, 72, 88, 104].flatMap((far) => [["start", far, 4], ["start", far / 2 + 8, 4 - far / 2], ["start", far / 2 + 8, 4 + far / 2], ["end", -far, 4], ["end", -far / 2 - 8, 4 - far / 2], ["end", -far / 2 - 8, 4 + far / 2], ["start", 14, 4 - far], ["start", 14, 4 + far]]);
+
+// Finds a free place for each label.
 function labeller(width, height) {
   const taken = [];
   const free = (box) => box[0] > 56 && box[2] < width && box[1] > 2 && box[3] < height - 38
@@ -60,15 +64,16 @@ function labeller(width, height) {
   return {
     take: (x, y, radius) => taken.push([x - radius, y - radius, x + radius, y + radius]),
     place(x, y, text, bold) {
-      const length = text.length * (bold ? 7.4 : 6.7);
-      for (const [anchor, dx, dy] of [["start", 10, 4], ["end", -10, 4], ["middle", 0, -11], ["middle", 0, 19], ["start", 9, -8], ["start", 9, 15], ["end", -9, -8], ["end", -9, 15]]) {
+      const length = text.length * (bold ? 7.6 : 7.3);
+      for (const [n, [anchor, dx, dy]] of [...NEAR, ...FAR].entries()) {
         const from = x + dx - (anchor === "end" ? length : anchor === "middle" ? length / 2 : 0);
         const box = [from, y + dy - 11, from + length, y + dy + 3];
         if (!free(box)) continue;
         taken.push(box);
-        return svg("text", { class: bold ? "label strong" : "label", x: x + dx, y: y + dy, "text-anchor": anchor }, text);
+        return [n < NEAR.length ? null : svg("line", { class: "leader", x1: x, y1: y, x2: x + dx, y2: y + dy - 4 }),
+          svg("text", { class: bold ? "label strong" : "label", x: x + dx + (n < NEAR.length ? 0 : Math.sign(dx) * 2), y: y + dy, "text-anchor": anchor }, text)];
       }
-      return null;
+      return [];
     },
   };
 }
@@ -92,8 +97,7 @@ function scatter(width, points, { xLabel, yLabel, xWrite, yWrite, joined, title 
   }
   const urgent = placed.toSorted((one, other) => (other.kind === "router") - (one.kind === "router") || other.y - one.y);
   for (const { px, py, name, kind } of urgent) {
-    const label = labels.place(px, py, name, kind === "router");
-    if (label) drawing.append(label);
+    fill(drawing, {}, labels.place(px, py, name, kind === "router"));
   }
   return drawing;
 }

@@ -6,13 +6,15 @@ const SORTS = [
   ["worst", "lowest score"], ["best", "highest score"], ["slowest", "slowest"], ["id", "id"],
 ];
 const FILTERS = {
-  all: ["all", "All questions.", () => true],
-  improved: ["improved", "The second column scores higher than the first.", (n) => deltaOf(n) > 0],
-  regressed: ["regressed", "The second column scores lower than the first.", (n) => deltaOf(n) < 0],
-  disagree: ["disagree", "The columns give different answers.", (n) => new Set(state.columns.map((column) => plain(answerText(column, n)))).size > 1],
-  abstained: ["no answer", "One of the columns gave no answer.", (n) => state.columns.some((column) => abstained(column, n))],
-  failed: ["failed", "An arm could not be asked, or a judge gave no score.", (n) => state.columns.some((column) => errorOf(column, n) || failureOf(column, state.metric, n))],
-  unanswerable: ["unanswerable", "No document says it: the right answer is none.", (n) => goldOf(n).length === 0],
+  all: ["all", () => "All questions.", () => true],
+  right: ["right", ([first]) => `${first} is right.`, (n) => rightOf(state.columns[0], n) === true],
+  wrong: ["wrong", ([first]) => `${first} is wrong.`, (n) => rightOf(state.columns[0], n) === false],
+  improved: ["improved", ([first, second]) => (second ? `${second} scores higher than ${first}.` : "Needs a second arm."), (n) => deltaOf(n) > 0],
+  regressed: ["regressed", ([first, second]) => (second ? `${second} scores lower than ${first}.` : "Needs a second arm."), (n) => deltaOf(n) < 0],
+  disagree: ["disagree", () => "The arms shown give different answers.", (n) => new Set(state.columns.map((column) => plain(answerText(column, n)))).size > 1],
+  abstained: ["no answer", () => "One of the arms shown gave no answer.", (n) => state.columns.some((column) => abstained(column, n))],
+  error: ["error", () => "An arm could not be asked, or a judge gave no score.", (n) => state.columns.some((column) => errorOf(column, n) || failureOf(column, state.metric, n))],
+  unanswerable: ["unanswerable", () => "No document says it: the right answer is none.", (n) => goldOf(n).length === 0],
 };
 
 let state;
@@ -20,18 +22,24 @@ let found = []; // numbers of the questions that are shown, in order
 let haystacks = { of: null, texts: [] };
 
 const plain = (text) => text.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, " ").trim();
+// Whether an answer is right: as the metric says, else by half of the score shown; null where neither is known.
+function rightOf(column, n) {
+  const score = scoreOf(column, run().metric.has("correct") ? "correct" : state.metric, n);
+  return score === null ? null : score >= 0.5;
+}
+
 function deltaOf(n) {
   const [first, second] = state.columns.map((column) => scoreOf(column, state.metric, n));
   return first === null || second === null || second === undefined ? null : second - first;
 }
 
 function initialState() {
-  const { best, router } = findings();
+  const { pick, router, rival } = findings();
   const ranked = byMean(summary().arms);
   const before = data.runs[1]?.summary.arms ?? [];
-  const same = [router, best, ...ranked, ...summary().arms].find((arm) => before.includes(arm));
-  const first = best ?? summary().arms[0];
-  const second = router && router !== first ? router : ranked.find((arm) => arm !== first);
+  const same = [router, pick, ...ranked, ...summary().arms].find((arm) => before.includes(arm));
+  const first = pick ?? summary().arms[0];
+  const second = [router, rival, ...ranked].find((arm) => arm && arm !== first);
   return { columns: same ? [same + BEFORE, same] : [first, second].filter(Boolean), metric: summary().primary, search: "", filter: "all", label: "", value: "", sort: "asked", page: 0, open: null };
 }
 
@@ -89,23 +97,38 @@ function showTable() {
   byId("count").textContent = `${whole(found.length)} of ${count(asked(), "question")}`;
   byId("table").replaceChildren(rows.length ? el("table", { class: "asked", role: "table" },
     el("caption", { class: "hidden" }, "Questions and the answers of the chosen arms"),
-    el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, heading("Question"), state.columns.map((column) => heading(columnLabel(column))), state.columns.length > 1 ? heading("Difference", "num") : null)),
+    el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, heading("Question"), state.columns.map((column) => heading(columnLabel(column))), state.columns.length > 1 ? heading(directionLabel(), "num") : null)),
     el("tbody", { role: "rowgroup" }, rows.map(questionRow)))
     : el("p", { class: "notice" }, "No question matches. ", el("button", { type: "button", on: { click: () => { change({ search: "", filter: "all", label: "", value: "" }); showControls(); } } }, "Show all")));
   showPager(pages);
 }
 
+// What the difference is of: the second arm minus the first.
+const directionLabel = () => `${columnLabel(state.columns[1])} ${MINUS} ${columnLabel(state.columns[0])}`;
+
+const GOLD_LENGTH = 70; // characters of the expected answers that a row shows
+
+function goldWords(golds) {
+  if (!golds.length) return "unanswerable: no document says it";
+  const words = golds.filter((gold, place) => golds.findIndex((other) => plain(other) === plain(gold)) === place).join(" or ");
+  return `expected: ${words.length > GOLD_LENGTH ? `${words.slice(0, GOLD_LENGTH).trimEnd()}\u2026` : words}`;
+}
+
 const heading = (text, kind = "") => el("th", { scope: "col", role: "columnheader", class: kind }, text);
 
 function questionRow(n) {
-  const golds = goldOf(n);
   const delta = deltaOf(n);
   const id = data.questions.id[n];
-  return el("tr", { role: "row", id: `row-${n}` },
+  return el("tr", { role: "row", id: `row-${n}`, on: { click: openRow } },
     el("th", { scope: "row", role: "rowheader" }, el("a", { class: "open", href: addressOf({ open: id }) }, data.questions.question[n]),
-      el("small", {}, `${id} \u00b7 `, golds.length ? `gold: ${golds[0]}` : "unanswerable: no document says it")),
+      el("small", {}, `${id} \u00b7 ${goldWords(goldOf(n))}`)),
     state.columns.map((column) => answerCell(column, n)),
-    state.columns.length > 1 ? el("td", { role: "cell", class: "num delta", "data-label": "Difference" }, deltaWords(delta)) : null);
+    state.columns.length > 1 ? el("td", { role: "cell", class: "num delta", "data-label": directionLabel() }, deltaWords(delta)) : null);
+}
+
+// A click anywhere in a row opens it, unless words are being marked.
+function openRow(event) {
+  if (!event.target.closest("a") && getSelection().isCollapsed) event.currentTarget.querySelector("a.open").click();
 }
 
 function deltaWords(delta) {
@@ -120,7 +143,7 @@ function answerCell(column, n) {
   const failure = failureOf(column, state.metric, n);
   const route = data.texts[columnOf(column).route[n]];
   return el("td", { role: "cell", "data-label": columnLabel(column) },
-    el("span", { class: "said" }, text || el("em", {}, errorOf(column, n) ? "failed" : "no answer")),
+    el("span", { class: "said" }, text || el("em", {}, errorOf(column, n) ? "error" : "no answer")),
     el("span", { class: "scored" }, score === null ? el("small", {}, failure ? "\u26a0 unscored" : "not scored")
       : [el("i", { class: "meter", vars: { to: Math.max(0, score) } }), el("b", {}, fixed(score))],
       armOf(column) === "auto" ? el("small", {}, `by ${route}`) : null));
@@ -144,7 +167,7 @@ function showControls() {
 
 function showFilters(counts) {
   refill(byId("filters"), ...Object.entries(FILTERS).map(([name, [label, words]]) =>
-    el("button", { type: "button", id: `filter-${name}`, class: "chip", "aria-pressed": String(state.filter === name), "data-tip": words, on: { click: () => change({ filter: name }) } }, label, el("b", {}, ` ${whole(counts[name])}`))));
+    el("button", { type: "button", id: `filter-${name}`, class: "chip", "aria-pressed": String(state.filter === name), "data-tip": words(state.columns.map(columnLabel)), on: { click: () => change({ filter: name }) } }, label, el("b", {}, ` ${whole(counts[name])}`))));
 }
 
 function showPager(pages) {

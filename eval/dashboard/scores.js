@@ -19,13 +19,18 @@ function showChange(metric = summary().primary) {
 }
 
 function showMatrix() {
-  const { arms, metrics, n, abstained: silent, errors } = summary();
+  const { arms, metrics: all, n, abstained: silent, errors } = summary();
+  const metrics = all.filter(({ name }) => !sameForAll(name));
   const extremes = new Map(metrics.map(({ name }) => {
     const means = arms.map((arm) => mean(arm, name)?.mean).filter((value) => value !== undefined && value !== null);
     return [name, [Math.min(...means), Math.max(...means)]];
   }));
-  const { best } = findings();
+  const { pick } = findings();
   const failing = arms.some((arm) => errors[arm]);
+  const [unanswerable, answerable] = [true, false].map((none) => [...Array(n).keys()].filter((place) => (goldOf(place).length === 0) === none));
+  const silentOn = (arm, places) => num(`${places.filter((place) => abstained(arm, place)).length} of ${places.length}`);
+  const refusals = !unanswerable.length ? null : [["Unanswerable declined", "Of the questions that no document answers, those that were rightly left unanswered."], ["Answerable refused", "Of the questions that have an answer, those that were left unanswered."]]
+    .map(([label, tip]) => th({ class: "num" }, el("span", { class: "term", tabindex: 0, "data-tip": tip }, label)));
   const cell = (arm, { name, label }) => {
     const score = mean(arm, name);
     if (!score || score.mean === null) return el("td", { class: "num none" }, NONE, score?.failed ? el("small", { class: "warn" }, `\u26a0 ${score.failed} unscored`) : null);
@@ -38,9 +43,20 @@ function showMatrix() {
   };
   byId("matrix").replaceChildren(table("Mean of every metric for every arm",
     [th({ class: "pin" }, "Arm"), metrics.map((metric) => th({ class: "num" }, el("span", { class: "term", tabindex: 0, "data-tip": metric.description }, metric.label), metric.judge ? el("small", {}, "judge") : null)),
-      th({ class: "num" }, el("span", { class: "term", tabindex: 0, "data-tip": "Questions to which the arm gave no answer." }, "No answer")), failing ? th({ class: "num" }, "Failed") : null],
-    arms.map((arm) => el("tr", { class: arm === best && "best" }, el("th", { scope: "row", class: "pin" }, armTag(arm)), metrics.map((metric) => cell(arm, metric)), num(silent[arm] ?? 0), failing ? num(errors[arm] ?? 0) : null))));
+      th({ class: "num" }, el("span", { class: "term", tabindex: 0, "data-tip": "Questions to which the arm gave no answer." }, "No answer")), refusals, failing ? th({ class: "num" }, "Error") : null],
+    arms.map((arm) => el("tr", { class: arm === pick && "best" }, el("th", { scope: "row", class: "pin" }, armTag(arm)), metrics.map((metric) => cell(arm, metric)), num(silent[arm] ?? 0), unanswerable.length ? [silentOn(arm, unanswerable), silentOn(arm, answerable)] : null, failing ? num(errors[arm] ?? 0) : null))));
+  const same = all.filter(({ name }) => sameForAll(name));
+  byId("same-note").hidden = !same.length;
+  byId("same-note").replaceChildren("The same for every arm: ", ...same.flatMap(({ name, label, description }, place) => [place ? ", " : "",
+    el("span", { class: "term", tabindex: 0, "data-tip": description }, label), ` ${fixed(mean(arms[0], name).mean)} (${range(mean(arms[0], name))})`]), ".");
   showJudgeNote();
+}
+
+// Whether a metric, other than the primary one, tells no arm from another.
+function sameForAll(name) {
+  const { arms, primary } = summary();
+  const told = new Set(arms.map((arm) => JSON.stringify(mean(arm, name))));
+  return name !== primary && arms.length > 1 && told.size === 1 && (mean(arms[0], name)?.mean ?? null) !== null;
 }
 
 function showJudgeNote() {
@@ -69,7 +85,7 @@ function showDifferences(metric = summary().primary, arm = "") {
   const stated = margin ? `by more than ${margin}` : "at all";
   byId("differences-table").replaceChildren(table(`Paired differences in ${metricLabel(metric)}`,
     [th({}, "First \u2212 second arm"), th({ class: "num" }, "Difference"), th({ class: "wide" }, scale(-reach, reach, signed)), th({}, "First is"),
-      th({}, el("span", { class: "term", tabindex: 0, "data-tip": `Questions on which the first arm scores higher ${stated}, as high, or lower.` }, "Better / tie / worse")),
+      th({}, el("span", { class: "term", tabindex: 0, "data-tip": `Questions on which the first arm scores higher ${stated}, as high, or lower.` }, "On how many questions")),
       th({ class: "num" }, el("span", { class: "term", tabindex: 0, "data-tip": `${test === "mcnemar" ? "Exact McNemar" : "Sign"} test, corrected by Holm for the pairs of this metric.` }, "p"))],
     rows.map((row) => {
       const [word, kind] = sureness(row);
@@ -78,7 +94,7 @@ function showDifferences(metric = summary().primary, arm = "") {
         num(el("b", {}, signed(row.mean)), el("small", {}, range(row, signed))),
         td(track(row, { min: -reach, max: reach, zero: 0, kind })), el("td", { class: `verdict ${kind}` }, word),
         td(el("div", { class: "thirds", "aria-hidden": "true" }, [["better", row.wins], ["even", row.ties], ["worse", row.losses]].map(([name, part]) => el("i", { class: name, vars: { part: part / total } }))),
-          el("small", {}, `${row.wins} / ${row.ties} / ${row.losses}`)),
+          el("small", {}, `${row.wins} better, ${count(row.ties, "tie")}, ${row.losses} worse`)),
         num(significance(row.p_adjusted)));
     })));
 }

@@ -1,129 +1,92 @@
-// The first screen: which arm to use and why, in words made from the figures.
-
-const byMean = (arms) => arms.filter((arm) => mean(arm)).toSorted((one, other) => mean(other).mean - mean(one).mean);
-
-// Best arm that one could use, the router beside it, the control, and what an answer takes.
-function findings() {
-  const ranked = byMean(summary().arms);
-  const candidates = ranked.filter(usable);
-  const best = candidates[0] ?? ranked[0] ?? null;
-  const router = ranked.includes("auto") ? "auto" : null;
-  const versus = router && best && router !== best ? difference(router, best) : null;
-  const controls = ["adapter", "adapter+quote"].map((arm) => [arm, difference(arm, `wrong-${arm}`)]).filter(([, found]) => found);
-  const fastest = candidates.filter((arm) => summary().costs[arm]?.total_ms)
-    .toSorted((one, other) => summary().costs[one].total_ms.median - summary().costs[other].total_ms.median)[0] ?? null;
-  return { best, router, versus, controls, fastest };
-}
+// The first screen: which arm to use, four answers on cards, and how all arms rank.
 
 function showVerdict() {
-  const { best, router, versus, controls, fastest } = findings();
-  if (!best) {
+  const found = findings();
+  const { pick, router, rival, versus, controls, fastest } = found;
+  if (!pick) {
     byId("verdict-title").textContent = "No answer could be scored.";
     return;
   }
-  const change = changeHeadline(router ?? best);
+  const change = changeHeadline(router ?? pick);
   byId("kicker").textContent = change ? "What changed, and which arm to use" : "Which arm to use";
-  byId("verdict-title").replaceChildren(...rich(change?.title ?? headline(best, router, versus)));
-  byId("because").replaceChildren(...rich([change?.reason, change && headline(best, router, versus), reason(best)].filter(Boolean).join(" ")));
-  byId("cards").replaceChildren(bestCard(best), ...[
-    router && routerCard(best, router, versus),
+  byId("verdict-title").replaceChildren(...rich(change?.title ?? headline(found)));
+  byId("because").replaceChildren(...rich([change?.reason, change && headline(found), reason(found)].filter(Boolean).join(" ")));
+  byId("cards").replaceChildren(pickCard(pick), ...[
+    router && routerCard(router, rival, versus),
     controls.length && controlCard(controls),
-    fastest && costCard(best, fastest),
+    fastest && costCard(pick, fastest),
   ].filter(Boolean));
-}
-
-function headline(best, router, versus) {
-  if (best === router) return "Let the router choose: use `auto`.";
-  if (router && versus && sureness(versus)[1] === "even") {
-    return `Use \`${best}\`, or let the router \`auto\` choose: no clear difference.`;
-  }
-  if (!router) return `Use \`${best}\`.`;
-  return `Use \`${best}\`; the router ${versus && !sureness(versus)[2] ? "may not be as good" : "is not as good yet"}.`;
-}
-
-// Of two runs: how the router (or the best arm) fares now.
-function changeHeadline(arm) {
-  const arms = data.change?.[summary().primary] ?? {};
-  const change = arms[arm];
-  if (!change) return null;
-  const [words, kind] = sureness(change);
-  const verdicts = Object.values(arms).map((each) => sureness(each)[1]);
-  const times = (wanted) => verdicts.filter((verdict) => verdict === wanted).length;
-  return {
-    title: kind === "even" ? `No clear difference: \`${arm}\` answers about as before.` : `\`${arm}\` now answers ${words}.`,
-    reason: `${metricLabel(summary().primary)} went from ${fixed(change.before)} to ${fixed(change.after)}: ${signed(change.mean)} (${range(change, signed)}), with ${count(change.improved, "question")} improved and ${change.regressed} regressed. Of ${count(verdicts.length, "arm")} in both runs, ${times("better")} answer better, ${times("worse")} worse.`,
-  };
-}
-
-function reason(best) {
-  const score = mean(best);
-  const rivals = byMean(summary().arms).filter((arm) => usable(arm) && arm !== best && arm !== "auto");
-  const close = rivals.filter((arm) => {
-    const paired = difference(arm, best);
-    return paired ? sureness(paired)[1] === "even" : mean(arm).high >= score.low;
-  });
-  const parts = [`Of the arms that can be used in practice it answers best: ${metricLabel(summary().primary)} ${fixed(score.mean)} of 1 (95 % interval ${range(score)}) on ${count(summary().n, "question")} about ${count(summary().documents, "document")}.`];
-  if (rivals.length) {
-    parts.push(close.length ? `Close enough that chance could have ordered them: ${close.map((arm) => `\`${arm}\` ${fixed(mean(arm).mean)}`).join(", ")}.`
-      : `The next best, \`${rivals[0]}\`, gets ${fixed(mean(rivals[0]).mean)}.`);
-  }
-  if (roleOf(best) === "told the document") parts.push("Mind that this arm was told which document holds the answer; `auto` has to find it.");
-  const top = byMean(summary().arms)[0];
-  if (roleOf(top) === "upper bound") parts.push(`(\`${top}\`, which is handed the right document, gets ${fixed(mean(top).mean)}: the upper bound.)`);
-  return parts.join(" ");
 }
 
 const card = (kind, question, answer, figure, ...small) => el("article", { class: `card ${kind}` },
   el("h2", {}, question), el("p", { class: "answer" }, answer), figure, el("p", { class: "small" }, ...small));
 
-function bestCard(best) {
-  const right = mean(best, "correct");
-  return card("good", "Which arm answers best?", rich(`\`${best}\``), el("div", {}, track(mean(best)), scale(0, 1)),
-    `${metricLabel(summary().primary)} ${fixed(mean(best).mean)} (${range(mean(best))}). `,
-    right ? `Right in ${percent(right.mean)} of the questions. ` : "",
-    `Said nothing ${count(summary().abstained[best], "time")}.`);
+function pickCard(pick) {
+  const metric = mean(pick, "correct") ? "correct" : summary().primary;
+  const score = mean(pick, metric);
+  return card("even", "How well does it answer?", metric === "correct" ? `Right ${percent(score.mean)} of the time.` : `${metricLabel(metric)} ${fixed(score.mean)} of 1.`,
+    el("div", {}, track(score), scale(0, 1)),
+    ...rich(`\`${pick}\`: ${metricLabel(metric)} ${fixed(score.mean)} (${range(score)}). It said nothing ${count(summary().abstained[pick], "time")}.`));
 }
 
-function routerCard(best, router, versus) {
+function routerCard(router, rival, versus) {
   const quality = summary().regret.find((entry) => entry.price_per_second === 0);
   const closed = !quality ? "" : quality.closed?.mean > 0 ? `Of the gap between the best single arm and a perfect choice for every question it closes ${percent(quality.closed.mean)}.`
     : `A perfect choice for every question would score ${fixed(quality.oracle.mean)}.`;
-  if (best === router) return card("good", "Is the router as good?", "It is the best.", el("div", {}, track(mean(router)), scale(0, 1)), closed);
-  if (!versus) return card("even", "Is the router as good?", `It scores ${fixed(mean(router).mean)}.`, el("div", {}, track(mean(router)), scale(0, 1)), "Not compared question by question with the best arm. ", closed);
+  if (!rival) return card("even", "Is the router as good?", "There is no other arm to compare it with.", el("div", {}, track(mean(router)), scale(0, 1)), closed);
+  if (!versus) return card("even", "Is the router as good?", `It scores ${fixed(mean(router).mean)}.`, el("div", {}, track(mean(router)), scale(0, 1)), `Not compared question by question with ${rival}. `, closed);
   const [word, kind] = sureness(versus);
   const reach = symmetric([versus]);
-  const answer = kind === "even" ? "No clear difference." : `${{ better: "Yes", worse: "No" }[kind]}, ${word}.`;
-  return card(kind === "worse" ? "bad" : "good", "Is the router as good?", answer,
+  const answer = kind === "even" ? "As good, but no better." : `${{ better: "Yes", worse: "No" }[kind]}, ${word}.`;
+  return card({ better: "good", worse: "bad", even: "even" }[kind], "Is the router as good?", answer,
     el("div", {}, track(versus, { min: -reach, max: reach, zero: 0 }), scale(-reach, reach, signed)),
-    ...rich(`\`auto\` minus \`${best}\`: ${signed(versus.mean)} (${range(versus, signed)}). ${closed}`));
+    ...rich(`\`${router}\` minus \`${rival}\`: ${signed(versus.mean)} (${range(versus, signed)}). ${closed}`));
+}
+
+// How much an adapter knows of its document: 2 where it beats the wrong one clearly by 0.1 and the
+// bare model clearly, 1 where it only beats the wrong one, else 0.
+function knowledge(arm, versusWrong) {
+  if (sureness(versusWrong)[1] !== "better") return 0;
+  const versusBase = difference(arm, arm.replace("adapter", "base"));
+  const clearly = (found) => found.mean > 0 && sureness(found)[2];
+  return versusWrong.mean >= 0.1 && clearly(versusWrong) && (!versusBase || clearly(versusBase)) ? 2 : 1;
 }
 
 function controlCard(controls) {
-  const shown = controls.filter(([, found]) => sureness(found)[1] === "better");
+  const known = controls.map(([arm, found]) => knowledge(arm, found));
+  const most = Math.max(...known);
   const reach = symmetric(controls.map(([, found]) => found));
-  const style = (arm) => (arm.endsWith(QUOTE) ? "when quoting" : "in free wording");
-  const yes = shown.some(([, found]) => sureness(found)[2]) ? "Yes" : "Perhaps";
-  const answer = !shown.length ? "Not shown here." : shown.length < controls.length ? `${yes}, ${style(shown[0][0])} only.`
-    : shown.every(([, found]) => found.mean < 0.1) ? `${yes}, but little.` : `${yes}.`;
-  return card(shown.length ? "good" : "bad", "Do adapters know their document?", answer,
-    el("div", {}, controls.map(([, found]) => track(found, { min: -reach, max: reach, zero: 0 })), scale(-reach, reach, signed)),
-    "Right minus wrong document's adapter: ", controls.map(([arm, found]) => `${style(arm)} ${signed(found.mean)} (${range(found, signed)})`).join(", "),
-    ". At zero any adapter would do.");
+  const style = (arm) => (arm.endsWith(QUOTE) ? "quoting" : "free");
+  const only = controls.filter((_, n) => known[n] === most);
+  const where = most && only.length < controls.length ? { free: ", in free wording only", quoting: ", when quoting only" }[style(only[0][0])] : "";
+  const told = (pairs) => pairs.filter(([, found]) => found).map(([arm, found]) => `${style(arm)} ${signed(found.mean)} (${range(found, signed)})`).join(", ");
+  const base = told(controls.map(([arm]) => [arm, difference(arm, arm.replace("adapter", "base"))]));
+  return card(["bad", "even", "good"][most], "Do adapters know their document?", `${["Not shown here", "A little", "Yes"][most]}${where}.`,
+    el("div", { class: "tracks" }, controls.map(([arm, found]) => [el("small", {}, style(arm)), track(found, { min: -reach, max: reach, zero: 0 })]), el("span"), scale(-reach, reach, signed)),
+    `Right minus wrong document's adapter: ${told(controls)}. At zero any adapter would do.`, base ? ` Against the model alone (base): ${base}.` : "");
 }
 
-function costCard(best, fastest) {
-  const cost = summary().costs[best];
-  const quick = summary().costs[fastest];
-  const longest = Math.max(cost?.total_ms?.median ?? 0, quick.total_ms.median);
-  const shown = [...new Set([best, fastest])].filter((arm) => summary().costs[arm]?.total_ms);
+function costCard(pick, fastest) {
+  const time = medianTime(pick);
+  const shown = [...new Set([pick, fastest])].filter(medianTime);
+  const longest = Math.max(...shown.map(medianTime));
   const rows = shown.map((arm) => el("div", { class: "bar-row" },
-    el("span", { class: "bar-name" }, arm), el("div", { class: "bar", vars: { to: summary().costs[arm].total_ms.median / longest } }), el("b", {}, milliseconds(summary().costs[arm].total_ms.median))));
-  const pays = summary().break_even.filter((row) => row.by === "time" && row.questions !== null)
-    .toSorted((one, other) => one.questions - other.questions)[0];
-  return card("even", "What does an answer cost?", cost?.total_ms ? `${milliseconds(cost.total_ms.median)} a question` : "Not timed.",
+    el("span", { class: "bar-name" }, arm), el("div", { class: "bar", vars: { to: medianTime(arm) / longest } }), el("b", {}, milliseconds(medianTime(arm)))));
+  return card("even", "What does an answer cost?", time ? `${milliseconds(time)} a question` : "Not timed.",
     el("div", { class: "bars" }, rows),
-    best === fastest ? "The fastest too. " : "Median time; below it the fastest usable arm. ",
-    pays ? `In time alone, making an adapter pays from ${count(Math.ceil(pays.questions), "question")} a document.` : summary().break_even.length ? "Making an adapter never pays by time." : "");
+    pick === fastest ? "The fastest too. " : `Median time; below it the fastest usable arm, which scores ${fixed(mean(fastest).mean)}. `, ...rich(paysWords()));
+}
+
+// From when the adapter pays against what one would use instead: retrieval, both of the policy's style.
+function paysWords() {
+  const quoted = run().manifest.policy.style === "free" ? "" : QUOTE;
+  const pays = summary().break_even.find((row) => row.by === "time" && row.adapter_arm === `adapter${quoted}` && row.other_arm === `retrieval${quoted}`);
+  if (!pays) return "";
+  const { adapter_arm: adapter, other_arm: other, questions } = pays;
+  const paying = questions === null ? `never pays against \`${other}\`` : `pays from ${questionsWords(questions)} a document against \`${other}\``;
+  const [ours, theirs] = [mean(adapter), mean(other)];
+  const quality = ours && theirs ? `, ${ours.mean < theirs.mean && questions !== null ? "but" : "and"} it scores ${fixed(ours.mean)} against ${fixed(theirs.mean)}` : "";
+  return `In time alone \`${adapter}\` ${paying}${quality}.`;
 }
 
 // The bound of a scale around zero that holds all intervals.
@@ -133,16 +96,17 @@ function symmetric(rows) {
 
 function showRanking() {
   const ranked = byMean(summary().arms);
-  const { best } = findings();
-  const kinds = { control: "control", "upper bound": "bound", router: "router" };
+  const { pick } = findings();
+  const remark = (arm) => (arm === pick ? el("span", { class: "badge" }, "use this") : asGood(arm, pick) ? el("span", { class: "badge" }, "as good") : el("small", {}, roleOf(arm)));
   byId("ranking-chart").replaceChildren(
     el("div", { class: "ranking", role: "table", "aria-label": "Arms by mean score" },
-      ranked.map((arm) => el("div", { class: `rank ${arm === best ? "best" : ""}`, role: "row" },
-        el("div", { class: "who", role: "rowheader" }, armTag(arm), arm === best ? el("span", { class: "badge" }, "use this") : el("small", {}, roleOf(arm))),
-        el("div", { role: "cell" }, track(mean(arm), { kind: kinds[roleOf(arm)] ?? "" })),
+      ranked.map((arm) => el("div", { class: `rank ${arm === pick ? "best" : ""}`, role: "row" },
+        el("div", { class: "who", role: "rowheader" }, armTag(arm), remark(arm)),
+        el("div", { role: "cell" }, track(mean(arm), { kind: kindOf(arm) })),
         el("div", { class: "value", role: "cell" }, el("b", {}, fixed(mean(arm).mean)), el("small", {}, range(mean(arm))))))),
     el("div", { class: "rank-scale" }, scale(0, 1), el("p", { class: "axis" }, metricLabel(summary().primary))),
     el("h3", {}, "The metrics"),
+    el("p", { class: "lead" }, "A gold answer is an expected one, a gold span the place where it stands in its document."),
     el("dl", { class: "legend two" }, summary().metrics.map((metric) => el("div", {},
       el("dt", {}, metric.label, metric.judge ? el("small", {}, "judge") : null), el("dd", {}, metric.description)))));
   showLegend();

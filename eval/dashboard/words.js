@@ -3,7 +3,7 @@
 // [role, what it is]. "finds": must find the document itself, as in real use; "told": is told which.
 const ARMS = {
   base: ["control", "The model alone, with no document anywhere: what it knows or guesses by itself."],
-  context: ["upper bound", "The right document is handed over in the prompt. In real use nobody knows which one it is, so this shows the most that reading can give."],
+  context: ["given the right document", "The right document is handed over in the prompt. In real use nobody knows which one it is; this shows how well the model reads where search cannot go wrong."],
   adapter: ["told the document", "From weights: the model wears the right document's adapter; no document stands in the prompt."],
   "wrong-adapter": ["control", "The model wears another document's adapter. What the right adapter scores beyond this is knowledge of its document."],
   distilled: ["told the document", "From weights, learned slowly: as adapter, but trained on the document step by step instead of written by the hypernetwork in one pass."],
@@ -16,7 +16,12 @@ const QUOTE_WORDS = "the answer is constrained to literal words of the documents
 
 const bare = (arm) => arm.replace(QUOTE, "");
 const roleOf = (arm) => (ARMS[bare(arm)] ?? ["", ""])[0];
-const usable = (arm) => !["control", "upper bound"].includes(roleOf(arm));
+// How it is drawn: as a router, a control, a bound that nobody can use, or as usable.
+const kindOf = (arm) => ({ control: "control", "given the right document": "bound", router: "router" })[roleOf(arm)] ?? "usable";
+const usable = (arm) => ["usable", "router"].includes(kindOf(arm));
+
+const GLOSSES = { f1: "F1 (word overlap with the expected answer, 1 = the same)" };
+const metricWords = (name) => GLOSSES[name] ?? `${metricLabel(name)} (1 = best)`;
 
 function describeArm(arm) {
   const what = (ARMS[bare(arm)] ?? ["", "An arm of this run."])[1];

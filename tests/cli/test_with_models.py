@@ -179,7 +179,7 @@ def test_a_run_is_shown_drawn_and_gated(cli: Cli, home: Path, docs: Path, tmp_pa
         f"question,answers,document\n{NOTICE},three months,handbook.md\n"
         "How much does the Kestrel kettle hold?,1.7 litres|1.7,manual.txt\n"
     )
-    asked = ("--data", data, "--documents", docs, "--out", out, "--arms", "retrieval,auto")
+    asked = ("--data", data, "--documents", docs, "--out", out, "--arms", "adapter,retrieval,auto")
     summary = cli("eval", "run", *asked, "--timed", "1", "--json").json
 
     assert summary["n"] == 2

@@ -33,22 +33,141 @@ def f1(run: Run, arm: str) -> list[float | None]:
 def test_headline_names_the_best_arm_that_can_be_used(
     run: Run, page: Path, open_tab: OpenTab
 ) -> None:
-    matrix = summarize(run).as_dict()["matrix"]
+    summary = summarize(run).as_dict()
+    matrix = summary["matrix"]
     candidates = [
         arm for arm in matrix if arm.split("+")[0] not in ("base", "context", "wrong-adapter")
     ]
     best = max(candidates, key=lambda arm: matrix[arm]["f1"]["mean"])
+    even = {
+        (row["one"], row["other"])
+        for row in summary["differences"]
+        if row["metric"] == "f1" and row["low"] <= 0 <= row["high"]
+    }
 
     tab = open_tab(page)
 
     assert best in tab.locator("h1").inner_text()
     assert tab.locator(".rank.best").inner_text().startswith(best)
     assert f"{matrix[best]['f1']['mean']:.2f}" in tab.locator("#because").inner_text()
+    badges = tab.locator("#ranking-chart .badge").all_inner_texts()
+    as_good = [arm for arm in candidates if {(arm, best), (best, arm)} & even]
+    assert sorted(badges) == ["as good"] * len(as_good) + ["use this"]
     for section in ("scores", "differences", "router", "confidence", "slices", "facts"):
         assert tab.locator(f"#{section}").inner_text().strip()
     assert tab.locator("#scatter .point.router").count() == 1
     assert "plumbing, not judgement" in tab.locator("#judge-note").inner_text()
     assert "unscored" in tab.locator("#matrix").inner_text()
+
+
+@pytest.mark.parametrize(
+    ("timed", "title"),
+    [
+        (True, "Let the router auto choose; retrieval+quote is no better, and slower."),
+        (False, "Use retrieval+quote; the router auto is no better."),
+    ],
+)
+def test_of_two_equal_arms_the_faster_is_picked(
+    tmp_path: Path, open_tab: OpenTab, timed: bool, title: str
+) -> None:
+    run = make_run(questions=28, arms=("adapter+quote", "retrieval+quote", "auto"))
+    scores = {row.question: row for row in run.scores if row.arm == "retrieval+quote"}
+    run = replace(
+        run,
+        scores=tuple(
+            replace(scores[row.question], arm="auto") if row.arm == "auto" else row
+            for row in run.scores
+        ),
+        answers=run.answers if timed else tuple(replace(row, timings_ms={}) for row in run.answers),
+    )
+    file = tmp_path / "tied.html"
+    file.write_text(page_of(run), encoding="utf-8")
+
+    tab = open_tab(file)
+
+    assert tab.locator("h1").inner_text() == title
+    assert tab.locator(".rank.best").inner_text().startswith("auto" if timed else "retrieval+quote")
+    assert "as good" in tab.locator("#ranking-chart").inner_text()
+
+
+def test_cost_card_sets_the_adapter_against_retrieval_of_the_policys_style(
+    run: Run, page: Path, open_tab: OpenTab
+) -> None:
+    summary = summarize(run).as_dict()
+    (pays,) = [
+        row["questions"]
+        for row in summary["break_even"]
+        if (row["adapter_arm"], row["other_arm"], row["by"])
+        == ("adapter+quote", "retrieval+quote", "time")
+    ]
+    ours, theirs = (
+        summary["matrix"][arm]["f1"]["mean"] for arm in ("adapter+quote", "retrieval+quote")
+    )
+
+    tab = open_tab(page)
+
+    assert pays < 9.95
+    assert (
+        f"In time alone adapter+quote pays from {pays:.1f} questions a document against "
+        f"retrieval+quote, but it scores {ours:.2f} against {theirs:.2f}."
+    ) in tab.locator("#cards").inner_text()
+
+
+def test_silence_is_told_apart_by_whether_there_is_an_answer(
+    run: Run, page: Path, open_tab: OpenTab
+) -> None:
+    none = {question.id for question in run.questions if not question.answers}
+    silent = [row for row in run.answers if row.arm == "auto" and row.abstained]
+    declined = sum(row.question in none for row in silent)
+
+    tab = open_tab(page)
+
+    row = tab.locator("#matrix tbody tr", has=tab.get_by_text("auto", exact=True)).inner_text()
+    assert f"{declined} of {len(none)}" in row
+    assert f"{len(silent) - declined} of {len(run.questions) - len(none)}" in row
+
+
+def test_metric_that_is_the_same_for_every_arm_is_told_once(
+    tmp_path: Path, open_tab: OpenTab
+) -> None:
+    run = make_run(questions=14, arms=("context", "auto"))
+    run = replace(
+        run,
+        manifest=replace(run.manifest, metrics=(*run.manifest.metrics, "context_recall")),
+        scores=tuple(
+            replace(row, scores={**row.scores, "context_recall": 0.75}) for row in run.scores
+        ),
+    )
+    file = tmp_path / "same.html"
+    file.write_text(page_of(run), encoding="utf-8")
+
+    tab = open_tab(file)
+
+    assert "Context recall 0.75 (0.75 to 0.75)." in tab.locator("#same-note").inner_text()
+    assert "Context recall" not in tab.locator("#matrix thead").inner_text()
+
+
+def test_confidence_is_judged_in_words_and_few_answers_are_hollow(
+    run: Run, page: Path, open_tab: OpenTab
+) -> None:
+    calibration = summarize(run).as_dict()["calibration"]["auto"]
+    bins = calibration["bins"]
+    surplus = sum(b["n"] * (b["confidence"] - b["accuracy"]) for b in bins if b["n"] >= 5)
+
+    tab = open_tab(page)
+
+    verdict = tab.locator("#confidence-controls .figures").inner_text()
+    assert surplus / calibration["n"] > 0.06
+    assert verdict.startswith("Overconfident: answers of about ")
+    assert tab.locator("#reliability circle").count() == len(bins)
+    assert tab.locator("#reliability circle.few").count() == sum(b["n"] < 5 for b in bins) > 0
+
+
+def test_each_timed_arm_is_named_in_the_plot(run: Run, page: Path, open_tab: OpenTab) -> None:
+    tab = open_tab(page)
+
+    named = tab.locator("#scatter .label").all_text_contents()
+    assert sorted(named) == sorted(run.manifest.arms)
 
 
 def test_matrix_shows_each_mean_of_the_summary(run: Run, page: Path, open_tab: OpenTab) -> None:
@@ -75,6 +194,11 @@ def test_search_and_filters_find_what_they_say(run: Run, page: Path, open_tab: O
     assert shown(tab) == sum(after < before for before, after in pairs)
     tab.locator("#filter-unanswerable").click()
     assert shown(tab) == sum(not question.answers for question in run.questions)
+    correct = run.table("correct")["context"]
+    tab.locator("#filter-right").click()
+    assert shown(tab) == correct.count(1.0) > 0
+    tab.locator("#filter-wrong").click()
+    assert shown(tab) == correct.count(0.0) > 0
     tab.locator("#filter-all").click()
     tab.locator("#search").fill("warranty mistrel")
     assert shown(tab) == sum(
@@ -112,7 +236,10 @@ def test_row_opens_to_answers_reasons_and_the_cited_words(
     question = next(q for q in run.questions if q.id == row.question)
     tab = open_tab(page, f"#arms=context,auto&find={row.question}")
 
-    tab.locator("#table a.open").click()
+    row_shown = tab.locator("#table").inner_text()
+    assert "auto \u2212 context" in row_shown
+    assert f"expected: {' or '.join(question.answers)}" in row_shown
+    tab.locator("#table td").first.click()
     dialog = tab.locator("#detail")
     dialog.locator("[id='given-auto']").click()
 
