@@ -54,27 +54,41 @@ const line = (points, kind) => svg("polyline", { class: kind, points: points.map
 
 // Where a label may stand from its point [anchor, right, down]: beside it, else farther off, with a leader.
 const NEAR = [["start", 10, 4], ["end", -10, 4], ["middle", 0, -11], ["middle", 0, 19], ["start", 9, -8], ["start", 9, 15], ["end", -9, -8], ["end", -9, 15]];
-const FAR = [24, 40, 56, 72, 88, 104].flatMap((far) => [["start", far, 4], ["start", far / 2 + 8, 4 - far / 2], ["start", far / 2 + 8, 4 + far / 2], ["end", -far, 4], ["end", -far / 2 - 8, 4 - far / 2], ["end", -far / 2 - 8, 4 + far / 2], ["start", 14, 4 - far], ["start", 14, 4 + far]]);
+const FAR = [24, 40, 56, 72, 88, 104].flatMap((far) => [["start", far, 4], ["end", -far, 4], ["middle", 0, 4 - far],
+  ...["start", "end"].flatMap((anchor) => [-1, 1].map((way) => [anchor, (anchor === "start" ? 1 : -1) * (far / 2 + 8), 4 + (way * far) / 2])), ["start", 14, 4 - far], ["start", 14, 4 + far]]);
 
-// Finds a free place for each label.
-function labeller(width, height) {
-  const taken = [];
-  const free = (box) => box[0] > 56 && box[2] < width && box[1] > 2 && box[3] < height - 38
-    && taken.every((other) => box[2] < other[0] || box[0] > other[2] || box[3] < other[1] || box[1] > other[3]);
-  return {
-    take: (x, y, radius) => taken.push([x - radius, y - radius, x + radius, y + radius]),
-    place(x, y, text, bold) {
-      const length = text.length * (bold ? 7.6 : 7.3);
-      for (const [n, [anchor, dx, dy]] of [...NEAR, ...FAR].entries()) {
-        const from = x + dx - (anchor === "end" ? length : anchor === "middle" ? length / 2 : 0);
-        const box = [from, y + dy - 11, from + length, y + dy + 3];
-        if (!free(box)) continue;
-        taken.push(box);
-        return [n < NEAR.length ? null : svg("line", { class: "leader", x1: x, y1: y, x2: x + dx, y2: y + dy - 4 }),
-          svg("text", { class: bold ? "label strong" : "label", x: x + dx + (n < NEAR.length ? 0 : Math.sign(dx) * 2), y: y + dy, "text-anchor": anchor }, text)];
-      }
-      return [];
-    },
+// How far a point lies from the line between two others.
+function distance([x, y], [fromX, fromY], [toX, toY]) {
+  const [dx, dy] = [toX - fromX, toY - fromY];
+  const along = within((x - fromX) * dx + (y - fromY) * dy, 0, dx * dx + dy * dy);
+  return Math.hypot(x - fromX - along * dx, y - fromY - along * dy);
+}
+
+const overlap = (one, other) => one[2] >= other[0] && one[0] <= other[2] && one[3] >= other[1] && one[1] <= other[3];
+// Whether a line meets a box [left, top, right, bottom], looked at in steps smaller than a label.
+const meets = ([fromX, fromY], [toX, toY], box) => Array.from({ length: 13 }, (_, n) => [fromX + (n / 12) * (toX - fromX), fromY + (n / 12) * (toY - fromY)])
+  .some(([x, y]) => overlap([x, y, x, y], box));
+
+// Finds a place for the label of each of the points [x, y], where no other label or point stands, nor
+// in between.
+function labeller(width, height, points) {
+  const marks = points.map(([x, y]) => [x - 6, y - 6, x + 6, y + 6]);
+  const labels = [];
+  return (x, y, text, bold) => {
+    const length = text.length * (bold ? 7.6 : 7.3);
+    for (const [n, [anchor, dx, dy]] of [...NEAR, ...FAR].entries()) {
+      const from = x + dx - (anchor === "end" ? length : anchor === "middle" ? length / 2 : 0);
+      const box = [from, y + dy - 11, from + length, y + dy + 3];
+      if (box[0] < 56 || box[2] > width || box[1] < 2 || box[3] > height - 38 || [...marks, ...labels].some((other) => overlap(box, other))) continue;
+      const end = [Math.min(box[2], Math.max(box[0], x)), Math.min(box[3], Math.max(box[1], y))];
+      const away = 7 / Math.hypot(end[0] - x, end[1] - y);
+      const start = [x + away * (end[0] - x), y + away * (end[1] - y)];
+      if (points.some((point) => distance(point, start, end) < 5) || labels.some((other) => meets(start, end, other))) continue;
+      labels.push(box);
+      return [n < NEAR.length ? null : svg("line", { class: "leader", x1: start[0], y1: start[1], x2: end[0], y2: end[1] }),
+        svg("text", { class: bold ? "label strong" : "label", x: x + dx, y: y + dy, "text-anchor": anchor }, text)];
+    }
+    return [];
   };
 }
 
@@ -84,10 +98,9 @@ function scatter(width, points, { xLabel, yLabel, xWrite, yWrite, joined, title 
   const xs = ticks(0, Math.max(...points.map(({ x }) => x)) * 1.05);
   const ys = ticks(0, Math.max(...points.map(({ high }) => high)));
   const { drawing, placeX, placeY } = axes(width, height, { x: xs, y: ys, xLabel, yLabel, xWrite, yWrite, title });
-  const labels = labeller(width, height);
   const placed = points.map((point) => ({ ...point, px: placeX(point.x), py: placeY(point.y) }));
+  const label = labeller(width, height, placed.map(({ px, py }) => [px, py]));
   drawing.append(line(joined.map(({ x, y }) => [placeX(x), placeY(y)]), "front"));
-  for (const { px, py } of placed) labels.take(px, py, 6);
   for (const { px, py, kind, name, low, high, tip } of placed) {
     const mark = kind === "router"
       ? svg("path", { d: `M${px} ${py - 9}L${px + 9} ${py}L${px} ${py + 9}L${px - 9} ${py}Z` })
@@ -97,7 +110,7 @@ function scatter(width, points, { xLabel, yLabel, xWrite, yWrite, joined, title 
   }
   const urgent = placed.toSorted((one, other) => (other.kind === "router") - (one.kind === "router") || other.y - one.y);
   for (const { px, py, name, kind } of urgent) {
-    fill(drawing, {}, labels.place(px, py, name, kind === "router"));
+    fill(drawing, {}, label(px, py, name, kind === "router"));
   }
   return drawing;
 }

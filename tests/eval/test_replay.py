@@ -15,7 +15,16 @@ from hybridqa.eval.plan import Plan
 from hybridqa.eval.replay import replay
 from hybridqa.eval.replay_report import ReplayReport
 from hybridqa.eval.runner import run
-from hybridqa.eval.runs import LOG, AnswerRow, DocumentRow, Manifest, QuestionRow, Run, read_run
+from hybridqa.eval.runs import (
+    LOG,
+    AnswerRow,
+    DocumentRow,
+    Manifest,
+    QuestionRow,
+    Run,
+    SpanRow,
+    read_run,
+)
 from hybridqa.routing.policy import Checks, Policy, Rule, Thresholds
 from hybridqa.stores.question_log import LoggedQuestion, QuestionLog, read_log
 from hybridqa.testing import FakeGenerator, FakeInternalizer, FakeSystem
@@ -332,9 +341,17 @@ def run_of(home: Logged, *questions: QuestionRow, answers: Sequence[AnswerRow] =
         path="",
         manifest=manifest,
         documents=documents,
-        questions=questions,
+        questions=tuple(replace(each, retrieved=_found(home, each.question)) for each in questions),
         answers=tuple(answers),
         scores=(),
+    )
+
+
+def _found(home: Logged, question: str) -> tuple[SpanRow, ...]:
+    hits = home.system.retriever().search(question, home.system.passages)
+    return tuple(
+        SpanRow(document=hit.chunk.document_id, start=hit.chunk.start, end=hit.chunk.end)
+        for hit in hits
     )
 
 
@@ -382,7 +399,7 @@ def test_a_run_knows_what_is_right_and_what_was_not_tried(home: Logged) -> None:
     assert quality.difference.low <= -0.5 <= quality.difference.high
 
 
-@pytest.mark.parametrize("other", ["model", "texts", "adapter", "style", "error", "twice"])
+@pytest.mark.parametrize("other", ["model", "texts", "found", "adapter", "style", "error", "twice"])
 def test_answers_to_something_else_do_not_count(home: Logged, other: str) -> None:
     trusting = Checks(support=False)
     home.ask(NOW, replace(DEFAULT, checks=trusting))
@@ -392,6 +409,7 @@ def test_answers_to_something_else_do_not_count(home: Logged, other: str) -> Non
     bad = {
         "model": replace(good, manifest=replace(good.manifest, model={"fingerprint": "other"})),
         "texts": replace(good, documents=good.documents[:1]),
+        "found": replace(good, questions=(replace(good.questions[0], retrieved=()),)),
         "adapter": replace(good, answers=(replace(row, adapter="f" * 64),)),
         "style": replace(good, answers=(replace(row, arm="adapter"),)),
         "error": replace(good, answers=(replace(row, answer="", error="too long"),)),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hybridqa.errors import InputError
+from hybridqa.errors import InputError, StoreError
 from hybridqa.eval.arms import ArmName
 from hybridqa.eval.cases import Dataset, choose
 from hybridqa.eval.plan import Plan
@@ -110,6 +110,51 @@ def test_a_killed_run_goes_on_without_asking_twice(
     assert len(homes.generator.prompts) == asked
     assert len(homes.distillation.calls) == len(set(homes.distillation.calls))
     assert scores(resumed) == scores(whole)
+
+
+def test_a_kill_after_the_last_answer_loses_nothing(
+    homes: Any, rivers: Dataset, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    the_plan = plan(rivers, ArmName.ADAPTER, ArmName.AUTO)
+
+    def blocked(path: Path, config: Any) -> Any:
+        qa = homes(path, config)
+        (out / "log.jsonl").mkdir()  # stands for a disk that is full when the log is copied
+        return qa
+
+    with pytest.raises(StoreError, match="copy the question log"):
+        run(homes.config, the_plan, out, open_home=blocked)
+    (out / "log.jsonl").rmdir()
+    homes.generator.prompts.clear()
+    finished = done(homes, the_plan, out, resume=True)
+
+    assert not homes.generator.prompts
+    assert len((out / "log.jsonl").read_text().splitlines()) == len(rivers.cases)
+    assert {row.document for row in finished.manifest.adapters} == {
+        document.id for document in rivers.documents
+    }
+
+
+def test_the_log_has_every_question_once(homes: Any, rivers: Dataset, tmp_path: Path) -> None:
+    def dying(path: Path, config: Any) -> Any:
+        qa = homes(path, config)
+        ask = qa.ask
+
+        def asked_and_killed(question: str) -> None:
+            ask(question)
+            raise KeyboardInterrupt
+
+        qa.ask = asked_and_killed
+        return qa
+
+    out, the_plan = tmp_path / "run", plan(rivers, ArmName.AUTO)
+    with pytest.raises(KeyboardInterrupt):
+        run(homes.config, the_plan, out, open_home=dying)
+    done(homes, the_plan, out, resume=True)
+
+    logged = [json.loads(line)["question"] for line in (out / "log.jsonl").read_text().splitlines()]
+    assert sorted(logged) == sorted(case.question for case in rivers.cases)
 
 
 def scores(finished: Run) -> dict[tuple[str, str], Any]:
