@@ -22,7 +22,7 @@ class ArmName(StrEnum):
     `adapter` quotes from, worn what lies under the adapter but not the adapter: what the
     constraint alone is worth to it."""
     CONTEXT = "context"
-    """The question's own document in the prompt: the upper bound."""
+    """The question's own document in the prompt."""
     ADAPTER = "adapter"
     """The adapter of the question's own document, worn in part as the engine does; no passage in
     the prompt. Quotes come from the passage that this part was made from."""
