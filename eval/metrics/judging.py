@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from hybridqa.eval.metrics.catalog import METRICS
 from hybridqa.eval.metrics.offline import Progress
 from hybridqa.eval.metrics.ragas_judged import judge_one, reason
-from hybridqa.eval.metrics.ragas_metrics import Embeddings, collections
+from hybridqa.eval.metrics.ragas_metrics import Embeddings, collections, run_async
 from hybridqa.eval.runs import AnswerRow, DocumentRow, JudgementRow, QuestionRow, SpanRow
 from hybridqa.protocols import Embedder
 
@@ -128,7 +128,7 @@ def judge_answers(
                 await _judge_all(todo, llm, embeddings, judge.concurrency, tell)
 
     progress("judging", 0, total)
-    asyncio.run(both())
+    run_async(both())
 
 
 @dataclass(frozen=True, kw_only=True)

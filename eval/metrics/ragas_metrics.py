@@ -10,15 +10,18 @@ import asyncio
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hybridqa.errors import InputError
 from hybridqa.protocols import Embedder
+
+T = TypeVar("T")
 
 _BATCH = 256
 """Texts embedded at once."""
@@ -113,7 +116,17 @@ def _score_pairs(metric: Any, pairs: Sequence[tuple[str, str]]) -> list[float]:
             for answer, gold in pairs
         ]
 
-    return asyncio.run(all_in_turn())
+    return run_async(all_in_turn())
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, in a thread of its own where this one runs an event loop: in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def within_bounds(value: float) -> float:

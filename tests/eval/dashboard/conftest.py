@@ -46,7 +46,7 @@ def compared(run: Run, before: Run, tmp_path_factory: pytest.TempPathFactory) ->
     return file
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, the main thread runs an event loop
 def browser() -> Iterator[Any]:
     with ExitStack() as stack:
         try:

@@ -1,3 +1,4 @@
+import asyncio
 import builtins
 from dataclasses import replace
 from typing import Any
@@ -76,6 +77,13 @@ def test_known_values(text: str, expected: dict[str, float]) -> None:
 
     for name, value in expected.items():
         assert found[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_scores_are_the_same_in_a_notebook() -> None:
+    async def cell() -> list[dict[str, float | None]]:  # run by an event loop, as cells are
+        return scored(question(), answer("27"))
+
+    assert asyncio.run(cell()) == scored(question(), answer("27"))
 
 
 def test_silence_is_right_exactly_where_no_document_says() -> None:
