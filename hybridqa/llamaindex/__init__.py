@@ -18,7 +18,7 @@ except ImportError as exc:
     ) from exc
 
 from hybridqa.llamaindex.embedder import AppEmbedder
-from hybridqa.llamaindex.events import AdapterEvent, RouteEvent, VerificationEvent
+from hybridqa.llamaindex.events import AdapterEvent, IngestEvent, RouteEvent, VerificationEvent
 from hybridqa.llamaindex.llm import AdapterLLM
 from hybridqa.llamaindex.query_engine import HybridQueryEngine
 from hybridqa.llamaindex.retriever import HybridRetriever
@@ -32,6 +32,7 @@ __all__ = [
     "HybridQueryEngine",
     "HybridRetriever",
     "HybridVectorStore",
+    "IngestEvent",
     "RouteEvent",
     "StabilitySelector",
     "VerificationEvent",

@@ -13,7 +13,7 @@ from llama_index.core.schema import (
     TextNode,
 )
 
-from hybridqa.llamaindex.pieces import NODES, read_pieces
+from hybridqa.llamaindex.pieces import RESERVED, read_pieces
 from hybridqa.stores.catalog import Catalog
 from hybridqa.types import Chunk, Document, Hit, content_hash
 
@@ -44,14 +44,13 @@ def _to_node(hit: Hit, document: Document | None) -> NodeWithScore:
     current = document if document and document.content_hash == chunk.content_hash else None
     metadata: dict[str, object] = {}
     if current is not None:
-        metadata = {key: value for key, value in current.metadata.items() if key != NODES}
+        written = current.metadata.items()
+        metadata = {key: value for key, value in written if not key.startswith(RESERVED)}
         metadata |= {"title": current.title, "source": current.source}
     metadata |= {"document_id": chunk.document_id, "hybridqa_fused_score": hit.score}
-    if current is not None and NODES in current.metadata:
+    if current is not None and (pieces := read_pieces(current)):
         metadata["hybridqa_node_ids"] = [
-            piece.node_id
-            for piece in read_pieces(current)
-            if piece.start < chunk.end and chunk.start < piece.end
+            piece.node_id for piece in pieces if piece.start < chunk.end and chunk.start < piece.end
         ]
     node = TextNode(
         id_=f"{chunk.document_id}@{chunk.content_hash[:12]}:{chunk.start}-{chunk.end}",

@@ -15,8 +15,10 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
+from hybridqa.errors import SourceError
+from hybridqa.llamaindex.events import IngestEvent, dispatcher
 from hybridqa.llamaindex.nodes import document_id_of
-from hybridqa.llamaindex.pieces import NODES, added, read_pieces, without
+from hybridqa.llamaindex.pieces import added, read_pieces, without
 from hybridqa.types import Document
 from hybridqa.wiring import HybridQA
 
@@ -29,7 +31,8 @@ class HybridVectorStore(BasePydanticVectorStore):
     cut, embedded and internalized as every other document. Deleting deletes both, adapters
     included; no answer comes from an adapter of a deleted text.
 
-    On a changed document (or changed metadata: LlamaIndex hashes both) a pipeline deletes, then
+    A pipeline hands over nodes with embeddings only: it needs an embedding model at its end. On a
+    changed document (or changed metadata: LlamaIndex hashes both) a pipeline deletes, then
     adds: in between nothing answers from it, and its adapter is made anew. A document whose nodes
     come by several calls of `add` is internalized at each.
     """
@@ -46,9 +49,7 @@ class HybridVectorStore(BasePydanticVectorStore):
             inner: The app's store.
             qa: An open home; its other documents are left alone.
         """
-        super().__init__(
-            stores_text=inner.stores_text, is_embedding_query=inner.is_embedding_query
-        )
+        super().__init__(stores_text=inner.stores_text, is_embedding_query=inner.is_embedding_query)
         self._inner, self._qa = inner, qa
 
     @classmethod
@@ -73,15 +74,15 @@ class HybridVectorStore(BasePydanticVectorStore):
             grouped.setdefault(document_id_of(node), []).append(node)
         with self._writing:
             for document_id, group in grouped.items():
-                document = added(document_id, self._find(document_id), group)
-                if document is not None:
-                    self._qa.ingest(document)
+                if document := added(document_id, self._former(document_id), group):
+                    self._ingest(document)
             return self._inner.add(list(nodes), **kwargs)
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete a document's nodes, its text and its adapters; an unknown one is no error."""
         with self._writing:
-            if self._find(ref_doc_id) is not None:
+            record = self._qa.catalog.find(ref_doc_id)
+            if record is not None and read_pieces(record.document):
                 self._qa.delete(ref_doc_id)
             self._inner.delete(ref_doc_id, **delete_kwargs)
 
@@ -102,7 +103,7 @@ class HybridVectorStore(BasePydanticVectorStore):
                     if rest is None:
                         self._qa.delete(document.id)
                     else:
-                        self._qa.ingest(rest)
+                        self._ingest(rest)
             self._inner.delete_nodes(node_ids, filters, **delete_kwargs)
 
     def clear(self) -> None:
@@ -127,8 +128,27 @@ class HybridVectorStore(BasePydanticVectorStore):
 
     def _documents(self) -> list[Document]:
         found = [record.document for record in self._qa.catalog.list()]
-        return [document for document in found if NODES in document.metadata]
+        return [document for document in found if read_pieces(document)]
 
-    def _find(self, document_id: str) -> Document | None:
+    def _former(self, document_id: str) -> Document | None:
         record = self._qa.catalog.find(document_id)
-        return record.document if record and NODES in record.document.metadata else None
+        if record is None:
+            return None
+        if not read_pieces(record.document):
+            raise SourceError(
+                f"The home has a document `{document_id}` already, from "
+                f"`{record.document.source}`. Give the nodes' document another id, or delete that "
+                "one first."
+            )
+        return record.document
+
+    def _ingest(self, document: Document) -> None:
+        ingested = self._qa.ingest(document)
+        dispatcher.event(
+            IngestEvent(
+                document_id=document.id,
+                status=ingested.status,
+                adapter_id=ingested.adapter.id if ingested.adapter else None,
+                warning=ingested.warning,
+            )
+        )
