@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hybridqa.engines.ingest import Ingested, Ingestor
     from hybridqa.engines.retrieve import Retriever
     from hybridqa.engines.sync import Progress, Synced
+    from hybridqa.engines.trace import Trace
     from hybridqa.internalize.associative import AssociativeInternalizer
     from hybridqa.models.base import BaseModel
     from hybridqa.models.generator import TorchGenerator
@@ -184,13 +185,23 @@ class HybridQA:
         style: Style | None = None,
     ) -> Answer:
         """Answer a question; see `Answerer.ask`."""
+        return self.trace(question, arm, document_ids, style).result()
+
+    def trace(
+        self,
+        question: str,
+        arm: Arm | None = None,
+        document_ids: Sequence[str] = (),
+        style: Style | None = None,
+    ) -> Trace:
+        """Answer a question, and return all that there is to tell of it; see `Answerer.trace`."""
         self._check(question, document_ids)
         trace = self.answerer.trace(question, arm, document_ids, style)
         if self.config.log_questions:
             from hybridqa.engines.trace import logged
 
             self.log.append(logged(trace, self.policy.name, self.base.fingerprint))
-        return trace.result()
+        return trace
 
     def explain(
         self, question: str, arm: Arm | None = None, document_ids: Sequence[str] = ()

@@ -62,7 +62,8 @@ def document_dict(record: DocumentRecord, text: bool = False) -> dict[str, Any]:
         "first_ingested_at": _plain(record.first_ingested_at),
         "volatility": _signal(record.signals.volatility),
         "citation_need": _signal(record.signals.citation_need),
-        "metadata": dict(document.metadata),
+        # What LlamaIndex's nodes left there is for machines only.
+        "metadata": {k: v for k, v in document.metadata.items() if not k.startswith("hybridqa_")},
     }
     return {**shown, "text": document.text} if text else shown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -31,16 +32,16 @@ class HybridVectorStore(BasePydanticVectorStore):
     cut, embedded and internalized as every other document. Deleting deletes both, adapters
     included; no answer comes from an adapter of a deleted text.
 
-    A pipeline hands over nodes with embeddings only: it needs an embedding model at its end. On a
-    changed document (or changed metadata: LlamaIndex hashes both) a pipeline deletes, then
-    adds: in between nothing answers from it, and its adapter is made anew. A document whose nodes
-    come by several calls of `add` is internalized at each.
+    A pipeline hands over nodes with embeddings only: it needs an embedding model at its end. Where
+    a text changed, or only its metadata (LlamaIndex hashes both), a pipeline deletes, then adds: in
+    between nothing answers from it, and its adapter is made anew. A document whose nodes come by
+    several calls of `add` is internalized at each.
     """
 
     stores_text: bool = True
     _inner: BasePydanticVectorStore = PrivateAttr()
     _qa: HybridQA = PrivateAttr()
-    _writing: Any = PrivateAttr(default_factory=threading.RLock)
+    _writing: Any = PrivateAttr(default_factory=threading.Lock)
 
     def __init__(self, inner: BasePydanticVectorStore, qa: HybridQA) -> None:
         """Join the two.
@@ -69,22 +70,21 @@ class HybridVectorStore(BasePydanticVectorStore):
             SourceError: A document of that id came into the home by another way.
             HybridQAError: As for `HybridQA.ingest`.
         """
-        grouped: dict[str, list[BaseNode]] = {}
-        for node in nodes:
-            grouped.setdefault(document_id_of(node), []).append(node)
-        with self._writing:
-            for document_id, group in grouped.items():
-                if document := added(document_id, self._former(document_id), group):
-                    self._ingest(document)
-            return self._inner.add(list(nodes), **kwargs)
+        self._take_in(nodes)
+        return self._inner.add(list(nodes), **kwargs)
+
+    async def async_add(self, nodes: Sequence[BaseNode], **kwargs: Any) -> list[str]:
+        await asyncio.to_thread(self._take_in, nodes)
+        return await self._inner.async_add(list(nodes), **kwargs)
 
     def delete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
         """Delete a document's nodes, its text and its adapters; an unknown one is no error."""
-        with self._writing:
-            record = self._qa.catalog.find(ref_doc_id)
-            if record is not None and read_pieces(record.document):
-                self._qa.delete(ref_doc_id)
-            self._inner.delete(ref_doc_id, **delete_kwargs)
+        self._drop(ref_doc_id)
+        self._inner.delete(ref_doc_id, **delete_kwargs)
+
+    async def adelete(self, ref_doc_id: str, **delete_kwargs: Any) -> None:
+        await asyncio.to_thread(self._drop, ref_doc_id)
+        await self._inner.adelete(ref_doc_id, **delete_kwargs)
 
     def delete_nodes(
         self,
@@ -122,9 +122,27 @@ class HybridVectorStore(BasePydanticVectorStore):
         """Ask the app's store. Whoever wants our hybrid search takes a `HybridRetriever`."""
         return self._inner.query(query, **kwargs)
 
+    async def aquery(self, query: VectorStoreQuery, **kwargs: Any) -> VectorStoreQueryResult:
+        return await self._inner.aquery(query, **kwargs)
+
     def persist(self, persist_path: str, fs: Any = None) -> None:
         """Persist the app's store; the home is always durable."""
         self._inner.persist(persist_path, fs)
+
+    def _take_in(self, nodes: Sequence[BaseNode]) -> None:
+        grouped: dict[str, list[BaseNode]] = {}
+        for node in nodes:
+            grouped.setdefault(document_id_of(node), []).append(node)
+        with self._writing:
+            for document_id, group in grouped.items():
+                if document := added(document_id, self._former(document_id), group):
+                    self._ingest(document)
+
+    def _drop(self, document_id: str) -> None:
+        with self._writing:
+            record = self._qa.catalog.find(document_id)
+            if record is not None and read_pieces(record.document):
+                self._qa.delete(document_id)
 
     def _documents(self) -> list[Document]:
         found = [record.document for record in self._qa.catalog.list()]
