@@ -14,12 +14,16 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from hybridqa.errors import InputError
 from hybridqa.eval.metrics.catalog import METRICS
 from hybridqa.eval.metrics.offline import Progress
 from hybridqa.eval.metrics.ragas_judged import judge_one, reason
 from hybridqa.eval.metrics.ragas_metrics import Embeddings, collections, run_async
 from hybridqa.eval.runs import AnswerRow, DocumentRow, JudgementRow, QuestionRow, SpanRow
 from hybridqa.protocols import Embedder
+
+_PATIENCE = 20
+"""Failures in a row after which a judge is given up: each may have taken minutes of retries."""
 
 INAPPLICABLE = "does not apply: "
 """Begins the `error` of a row whose metric could not be asked of the judge at all."""
@@ -83,7 +87,8 @@ def judge_answers(
     """Judge every answer by every metric that needs a judge.
 
     Equal answers of several arms to a question are judged once; the row is copied, with 0 seconds.
-    A failed item gives a row without a value and with the reason; nothing is raised for it.
+    A failed item gives a row without a value and with the reason; nothing is raised for it, unless
+    so many fail one after another that the judge must be gone.
 
     Args:
         judge: Whom to ask; checked first if there is anything to ask.
@@ -100,7 +105,7 @@ def judge_answers(
         progress: Called item by item.
 
     Raises:
-        InputError: RAGAS is not installed, or the judge cannot be asked at all.
+        InputError: RAGAS is not installed, or the judge cannot be asked at all, or not any more.
     """
     collections()
     items, inapplicable = _plan(metrics, questions[:limit], answers, documents)
@@ -113,13 +118,20 @@ def judge_answers(
         return
     judge.check()
     total = len(first) + len(again)
-    count = 0
+    count = in_a_row = 0
 
     def tell(rows: Sequence[JudgementRow]) -> None:
-        nonlocal count
+        nonlocal count, in_a_row
         count += 1
         append(rows)
         progress("judging", count, total)
+        in_a_row = in_a_row + 1 if rows[0].value is None else 0
+        if in_a_row == _PATIENCE:
+            raise InputError(
+                f"The judge `{judge.name}` ({judge.endpoint}) failed on {_PATIENCE} answers in a "
+                f"row, the last time because: {rows[0].error} What it judged before is kept: "
+                "resume the run when it is well again, or without it."
+            )
 
     async def both() -> None:
         embeddings = Embeddings(embedder)

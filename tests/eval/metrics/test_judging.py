@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -287,3 +288,30 @@ def test_metrics_without_a_judge_are_passed_over(asked: Any, reply: Any) -> None
 
     assert judged(judge, asked, tuple(n for n, m in METRICS.items() if not m.judge)) == []
     assert judge.checked == 0
+
+
+def test_a_judge_that_goes_away_is_not_asked_for_ever(asked: Any, reply: Any) -> None:
+    (lamp, _), answer = asked.questions, asked.answers[0]
+    names = [f"q{n}" for n in range(60)]
+    many = replace(
+        asked,
+        questions=tuple(replace(lamp, id=name) for name in names),
+        answers=tuple(
+            replace(answer, question=name, answer=f"{n} grams") for n, name in enumerate(names)
+        ),
+    )
+    told = 0
+
+    def goes_away(prompt: str) -> str:
+        nonlocal told
+        told += 1
+        if told > 10:
+            raise ConnectionError("gone")
+        return reply(prompt)
+
+    kept: list[JudgementRow] = []
+    with pytest.raises(InputError, match=r"failed on 20 answers in a row.*gone.*resume"):
+        judged(FakeJudge(goes_away), many, ("response_groundedness",), append=kept.extend)
+
+    assert sum(row.value is not None for row in kept) >= 4
+    assert len(kept) < 30
