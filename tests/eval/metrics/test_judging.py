@@ -296,9 +296,7 @@ def test_a_judge_that_goes_away_is_not_asked_for_ever(asked: Any, reply: Any) ->
     many = replace(
         asked,
         questions=tuple(replace(lamp, id=name) for name in names),
-        answers=tuple(
-            replace(answer, question=name, answer=f"{n} grams") for n, name in enumerate(names)
-        ),
+        answers=tuple(replace(answer, question=name) for name in names),
     )
     told = 0
 
