@@ -240,7 +240,13 @@ async def _judge_all(
 ) -> None:
     async def work(queue: Iterator[_Item]) -> None:
         for item in queue:
-            tell(await _judged(item, llm, embeddings))
+            rows = await _judged(item, llm, embeddings)
+            try:
+                tell(rows)
+            except BaseException:
+                for _ in queue:  # the other workers find nothing more to do
+                    pass
+                raise
 
     queue = iter(items)
     await asyncio.gather(*(work(queue) for _ in range(concurrency)))
