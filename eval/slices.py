@@ -96,8 +96,8 @@ def _labels(question: QuestionRow, lengths: Mapping[str, str]) -> dict[str, str]
         "answer type": answer_type(question.answers),
         "answerable": "yes" if question.answers else "no",
     }
-    if question.documents:
-        document = question.documents[0]
+    if asked_of := question.documents or question.about:
+        document = asked_of[0]
         derived["document"] = document
         if document in lengths:
             derived["document length"] = lengths[document]

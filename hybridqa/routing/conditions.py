@@ -167,11 +167,14 @@ def _disagree(situation: Situation) -> Finding | None:
     rival = max(others, key=lambda candidate: candidate.similarity)
     limit = situation.thresholds.rival_within
     gap = best.similarity - rival.similarity
+    if gap < 0:
+        how = "is nearer than"
+    else:
+        how = f"is within {limit:g} of" if gap <= limit else f"is more than {limit:g} from"
     return Finding(
         gap <= limit,
-        f"`{rival.record.document.id}` ({rival.similarity:.3f}) is "
-        f"{'within' if gap <= limit else 'more than'} {limit:g} "
-        f"{'of' if gap <= limit else 'from'} `{best.record.document.id}` ({best.similarity:.3f})",
+        f"`{rival.record.document.id}` ({rival.similarity:.3f}) {how} "
+        f"`{best.record.document.id}` ({best.similarity:.3f})",
     )
 
 

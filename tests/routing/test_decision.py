@@ -151,6 +151,23 @@ def test_without_evidence_retrieval_abstains_and_names_no_document() -> None:
         assert "`there is no evidence`" in decision.reasons[0]
 
 
+@pytest.mark.parametrize(
+    ("rival", "arm", "told"),
+    [
+        (0.75, Arm.RETRIEVAL, "`other.md` (0.750) is nearer than `manual.md` (0.700)"),
+        (0.69, Arm.RETRIEVAL, "`other.md` (0.690) is within 0.02 of `manual.md` (0.700)"),
+        (0.5, Arm.ADAPTER, ""),
+    ],
+)
+def test_a_rival_document_sends_the_question_to_retrieval(
+    rival: float, arm: Arm, told: str
+) -> None:
+    decision = by_default(candidate(0.7), candidate(rival, id="other.md"))
+
+    assert decision.arm is arm
+    assert told in " ".join(decision.reasons)
+
+
 @pytest.mark.parametrize(("similarity", "known"), [(0.25, True), (0.2499, False)])
 def test_evidence_begins_at_the_threshold(similarity: float, known: bool) -> None:
     assert (by_default(candidate(similarity)).document_ids != ()) is known
