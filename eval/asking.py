@@ -10,7 +10,7 @@ from hybridqa.errors import QuestionError, StaleDocumentError
 from hybridqa.eval.arms import ArmName, StyledArm
 from hybridqa.eval.bench import Bench, Progress, Request, span_of
 from hybridqa.eval.cases import Case
-from hybridqa.eval.runs import AnswerRow, CitationRow
+from hybridqa.eval.rows import AnswerRow, CitationRow
 from hybridqa.protocols import Generation, Generator, Prompt
 from hybridqa.types import AdapterRecord, Arm, Citation, Document
 from hybridqa.wiring import HybridQA

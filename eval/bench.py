@@ -13,7 +13,7 @@ from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import InputError
 from hybridqa.eval.arms import SEARCHING, WEARING, ArmName, StyledArm
 from hybridqa.eval.cases import Case, Dataset
-from hybridqa.eval.runs import SpanRow
+from hybridqa.eval.rows import SpanRow
 from hybridqa.internalize.compress import take_shares
 from hybridqa.protocols import Internalizer, Prompt
 from hybridqa.types import Adapter, AdapterRecord, Document, Hit, Style

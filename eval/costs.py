@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from hybridqa.eval.arms import ArmName, StyledArm, styled
-from hybridqa.eval.runs import AnswerRow, Run
+from hybridqa.eval.rows import AnswerRow, Run
 from hybridqa.eval.statistics import Floats
 
 ASSUMPTIONS = (

@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import TypeAdapter
 
 from hybridqa.eval.arms import WEARING, ArmName, styled
 from hybridqa.eval.bench import Bench, span_of
 from hybridqa.eval.cases import Dataset
-from hybridqa.eval.machine import cache_bytes_per_token, machine
+from hybridqa.eval.machine import cache_bytes_per_token, machine, package_version
 from hybridqa.eval.plan import Plan
-from hybridqa.eval.runs import (
-    FORMAT,
-    AdapterRow,
-    DocumentRow,
-    Manifest,
-    QuestionRow,
-    SpanRow,
-)
+from hybridqa.eval.rows import AdapterRow, DocumentRow, Manifest, QuestionRow, SpanRow
+from hybridqa.eval.runs import FORMAT
 from hybridqa.routing.policy import Policy
 from hybridqa.types import AdapterRecord, Chunk
 from hybridqa.wiring import HybridQA
@@ -60,7 +53,7 @@ def manifest_of(qa: HybridQA, plan: Plan, dataset: Dataset) -> Manifest:
         config=asdict(qa.config),
         model=_models(qa, plan.arms),
         kv_bytes_per_token=cache_bytes_per_token(qa.base),
-        versions={package: _version(package) for package in _PACKAGES},
+        versions={package: package_version(package) for package in _PACKAGES},
         machine=machine(str(qa.base.device)),
     )
 
@@ -142,10 +135,3 @@ def _models(qa: HybridQA, arms: Sequence[ArmName]) -> dict[str, str]:
     if ArmName.DISTILLED in arms:
         described["distillation_fingerprint"] = qa.distillation.fingerprint
     return described
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

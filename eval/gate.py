@@ -18,7 +18,8 @@ from hybridqa.errors import ConfigError, InputError
 from hybridqa.eval.costs import timed_seconds
 from hybridqa.eval.gate_report import CheckResult, GateReport, Limit
 from hybridqa.eval.metrics.catalog import METRICS
-from hybridqa.eval.runs import Run, read_run
+from hybridqa.eval.rows import Run
+from hybridqa.eval.runs import read_run
 from hybridqa.eval.statistics import Bootstrap, Interval
 from hybridqa.eval.summary import clusters, scores
 
@@ -110,10 +111,7 @@ def gate(config: GateConfig, baseline: Run, candidate: Run) -> GateReport:
 
 
 def _require_same_questions(baseline: Run, candidate: Run) -> None:
-    ours, theirs = (
-        {(each.id, each.question, each.answers) for each in run.questions}
-        for run in (baseline, candidate)
-    )
+    ours, theirs = baseline.asked, candidate.asked
     if ours != theirs:
         raise InputError(
             f"The runs are of different questions: `{baseline.path}` has {len(ours)} and "

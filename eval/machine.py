@@ -29,9 +29,9 @@ def machine(device: str) -> dict[str, str | int | None]:
         "cpus": os.cpu_count(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "torch": _version("torch"),
-        "transformers": _version("transformers"),
-        "hybridqa": _version("hybridqa"),
+        "torch": package_version("torch"),
+        "transformers": package_version("transformers"),
+        "hybridqa": package_version("hybridqa"),
         "commit": _commit(),
     }
 
@@ -66,7 +66,8 @@ def _device_name(device: str) -> str:
     return f"{device}, {torch.get_num_threads()} threads"
 
 
-def _version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
+    """Return the installed version; `None` where it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hybridqa.errors import HybridQAError, InputError
-from hybridqa.eval.dashboard import build_page
+from hybridqa.eval.dashboard import write_page
 from hybridqa.eval.dashboard.measure import chromium
-from hybridqa.eval.runs import Manifest, Run, read_run
+from hybridqa.eval.rows import Manifest, Run
+from hybridqa.eval.runs import read_run
 from hybridqa.eval.summary import Summary, summarize
 from hybridqa.eval.summary_report import markdown
-from hybridqa.stores.disk import disk_errors
 
 _SECTION = re.compile(r"(<!-- eval (\S+) (\S+)((?: \S+)*) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _WIDTH, _HEIGHT = 1280, 900
@@ -77,8 +77,7 @@ def picture(run: Run, out: Path) -> None:
         InputError: There is no browser.
     """
     page = out.with_suffix(".html")
-    with disk_errors("draw the dashboard", out):
-        page.write_text(build_page(run, summarize(run).as_dict()), encoding="utf-8")
+    write_page(page, run, summarize(run).as_dict())
     try:
         with chromium() as browser:
             tab = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT})

@@ -16,8 +16,9 @@ from hybridqa.eval.bench import Progress, silent
 from hybridqa.eval.cases import Dataset, choose
 from hybridqa.eval.datasets import load
 from hybridqa.eval.plan import Plan
+from hybridqa.eval.rows import AnswerRow, Run
 from hybridqa.eval.runner import run
-from hybridqa.eval.runs import AnswerRow, Run, read_run
+from hybridqa.eval.runs import read_run
 from hybridqa.eval.statistics import (
     Interval,
     difference_interval,

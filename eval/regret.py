@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridqa.eval.arms import ArmName, under_policy
-from hybridqa.eval.runs import QuestionRow
+from hybridqa.eval.rows import QuestionRow
 from hybridqa.eval.statistics import Bootstrap, Floats, Interval
 from hybridqa.types import Style
 

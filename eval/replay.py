@@ -14,10 +14,12 @@ from statistics import fmean, median
 
 from hybridqa.engines.follow import Way, follow
 from hybridqa.eval.arms import ArmName, under_policy
+from hybridqa.eval.costs import timed_seconds
 from hybridqa.eval.metrics import token_f1
 from hybridqa.eval.replay_report import Cost, Quality, Replayed, ReplayReport
-from hybridqa.eval.runs import AnswerRow, QuestionRow, Run
+from hybridqa.eval.rows import QuestionRow, Run
 from hybridqa.eval.statistics import difference_interval
+from hybridqa.eval.summary import clusters
 from hybridqa.routing.conditions import Candidate
 from hybridqa.routing.decision import accept, decide
 from hybridqa.routing.policy import Policy
@@ -71,6 +73,7 @@ class _Known:
         self._model = run.manifest.model.get("fingerprint") if run else None
         self._hashes = {row.id: row.content_hash for row in run.documents} if run else {}
         self._answers = {(row.question, row.arm): row for row in run.answers} if run else {}
+        self._seconds = timed_seconds(run) if run else {}
         self._questions: dict[str, QuestionRow] = {}
         times = Counter(row.question.strip() for row in run.questions) if run else Counter()
         for row in run.questions if run else ():
@@ -108,20 +111,12 @@ class _Known:
 
     def medians(self, style: Style) -> dict[tuple[Arm, ...], float]:
         """Return the median milliseconds of answers under the bare arms, of those timed."""
-        spent: dict[tuple[Arm, ...], float] = {}
-        for arm in Arm:
-            rows = [row for (_, name), row in self._answers.items() if name == _styled(arm, style)]
-            if times := [row.timings_ms["total"] for row in rows if _is_timed(row)]:
-                spent[arm,] = median(times)
-        return spent
+        found = {(arm,): self._seconds.get(_styled(arm, style)) for arm in Arm}
+        return {path: 1000 * median(times.values()) for path, times in found.items() if times}
 
 
 def _styled(arm: Arm, style: Style) -> str:
     return str(under_policy(ArmName(arm), style))
-
-
-def _is_timed(row: AnswerRow) -> bool:
-    return "total" in row.timings_ms
 
 
 def _follow(entry: LoggedQuestion, policy: Policy, known: _Known) -> Way:
@@ -234,19 +229,19 @@ def _f1(answer: str | None, question: QuestionRow | None) -> float | None:
 def _quality(
     rows: Sequence[Replayed], gold: Sequence[QuestionRow | None], seed: int
 ) -> Quality | None:
-    before, after, clusters = [], [], []
+    before, after, asked = [], [], list[QuestionRow]()
     for row, question in zip(rows, gold, strict=True):
         if question and row.f1_before is not None and row.f1_after is not None:
             before.append(row.f1_before)
             after.append(row.f1_after)
-            clusters.append(question.documents[0] if question.documents else f"? {question.id}")
-    if not clusters:
+            asked.append(question)
+    if not asked:
         return None
     return Quality(
-        n=len(clusters),
+        n=len(asked),
         before=fmean(before),
         after=fmean(after),
-        difference=difference_interval(after, before, clusters, seed),
+        difference=difference_interval(after, before, clusters(tuple(asked)), seed),
     )
 
 

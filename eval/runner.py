@@ -22,7 +22,7 @@ from hybridqa.eval.cases import Dataset, choose
 from hybridqa.eval.described import adapter_row, document_rows, manifest_of, question_rows
 from hybridqa.eval.machine import peak_memory_bytes
 from hybridqa.eval.plan import Plan
-from hybridqa.eval.runs import AnswerRow, Manifest
+from hybridqa.eval.rows import AnswerRow, Manifest
 from hybridqa.eval.scoring import Judging, check_metrics, score_run
 from hybridqa.stores.disk import disk_errors
 from hybridqa.wiring import HybridQA

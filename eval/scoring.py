@@ -15,7 +15,7 @@ from hybridqa.eval.metrics.catalog import METRICS
 from hybridqa.eval.metrics.judgements import consistency, merge
 from hybridqa.eval.metrics.judging import INAPPLICABLE, Judge, judge_answers
 from hybridqa.eval.metrics.offline import score_offline
-from hybridqa.eval.runs import AnswerRow, DocumentRow, JudgementRow, Manifest, QuestionRow
+from hybridqa.eval.rows import AnswerRow, DocumentRow, JudgementRow, Manifest, QuestionRow
 from hybridqa.protocols import Embedder
 from hybridqa.wiring import HybridQA
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hybridqa.eval.runs import DocumentRow, QuestionRow, Run
+from hybridqa.eval.rows import DocumentRow, QuestionRow, Run
 from hybridqa.eval.statistics import Bootstrap, Floats, Interval
 
 MOST_VALUES, MOST_DOCUMENTS = 60, 40

@@ -16,7 +16,7 @@ from hybridqa.eval.costs import BreakEven, Cost
 from hybridqa.eval.differences import Difference, differences, pairs
 from hybridqa.eval.metrics.catalog import METRICS
 from hybridqa.eval.regret import Regret, regrets
-from hybridqa.eval.runs import QuestionRow, Run
+from hybridqa.eval.rows import QuestionRow, Run
 from hybridqa.eval.slices import Slice, slices
 from hybridqa.eval.statistics import Bootstrap, Floats
 from hybridqa.types import Style

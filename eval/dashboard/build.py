@@ -18,7 +18,8 @@ from string import Template
 from typing import Any
 
 from hybridqa.eval.dashboard.payload import payload
-from hybridqa.eval.runs import Run
+from hybridqa.eval.rows import Run
+from hybridqa.stores.disk import disk_errors
 
 HERE = Path(__file__).parent
 
@@ -72,6 +73,23 @@ def build_page(
         data=base64.b64encode(packed).decode(),
         script=script,
     )
+
+
+def write_page(
+    path: Path,
+    run: Run,
+    summary: Mapping[str, Any],
+    against: tuple[Run, Mapping[str, Any]] | None = None,
+) -> int:
+    """Write the page of a run; return its bytes.
+
+    Raises:
+        InputError: The two runs asked different questions.
+        StoreError: It cannot be written.
+    """
+    page = build_page(run, summary, against).encode()
+    with disk_errors("write the dashboard", path):
+        return path.write_bytes(page)
 
 
 def read(name: str) -> str:

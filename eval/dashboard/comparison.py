@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hybridqa.errors import InputError
-from hybridqa.eval.runs import Run
+from hybridqa.eval.rows import Run
 from hybridqa.eval.statistics import Bootstrap
 from hybridqa.eval.summary import clusters, scores
 
@@ -18,7 +18,7 @@ def require_same_questions(run: Run, before: Run) -> None:
     Raises:
         InputError: They are not; tells how many are.
     """
-    asked, known = ({(q.id, q.question, q.answers) for q in one.questions} for one in (run, before))
+    asked, known = run.asked, before.asked
     if asked != known:
         raise InputError(
             f"The runs `{run.path}` and `{before.path}` cannot be compared: they asked "

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from hybridqa.errors import InputError
 from hybridqa.eval.dashboard.comparison import changes, require_same_questions
-from hybridqa.eval.runs import AnswerRow, QuestionRow, Run, ScoreRow, SpanRow
+from hybridqa.eval.rows import AnswerRow, QuestionRow, Run, ScoreRow, SpanRow
 from hybridqa.eval.slices import answer_type
 
 T = TypeVar("T", bound=Hashable)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from hybridqa.eval.metrics.judging import INAPPLICABLE
-from hybridqa.eval.runs import JudgementRow, ScoreRow
+from hybridqa.eval.rows import JudgementRow, ScoreRow
 
 _AGREES_WITHIN = 0.1
 

@@ -19,7 +19,7 @@ from hybridqa.eval.metrics.catalog import METRICS
 from hybridqa.eval.metrics.offline import Progress
 from hybridqa.eval.metrics.ragas_judged import judge_one, reason
 from hybridqa.eval.metrics.ragas_metrics import Embeddings, collections, run_async
-from hybridqa.eval.runs import AnswerRow, DocumentRow, JudgementRow, QuestionRow, SpanRow
+from hybridqa.eval.rows import AnswerRow, DocumentRow, JudgementRow, QuestionRow, SpanRow
 from hybridqa.protocols import Embedder
 
 _PATIENCE = 20

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hybridqa.eval.metrics import ragas_metrics, spans, text
 from hybridqa.eval.metrics.catalog import METRICS
-from hybridqa.eval.runs import AnswerRow, QuestionRow, ScoreRow
+from hybridqa.eval.rows import AnswerRow, QuestionRow, ScoreRow
 from hybridqa.protocols import Embedder
 
 Progress = Callable[[str, int, int], None]

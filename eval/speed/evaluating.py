@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from hybridqa.eval.arms import ArmName
-from hybridqa.eval.dashboard import build_page
+from hybridqa.eval.dashboard import write_page
 from hybridqa.eval.dashboard.measure import measure
 from hybridqa.eval.datasets import load
 from hybridqa.eval.metrics.catalog import GROUPS
 from hybridqa.eval.plan import Plan
+from hybridqa.eval.rows import Run
 from hybridqa.eval.runner import run
-from hybridqa.eval.runs import Run, read_run
+from hybridqa.eval.runs import read_run
 from hybridqa.eval.speed.pairs import spread
 from hybridqa.eval.speed.report import SpeedRow
 from hybridqa.eval.speed.workbench import SAMPLE, Workbench
@@ -47,9 +48,8 @@ def dashboard(bench: Workbench) -> SpeedRow:
     run = tiled(evaluated(bench, seed=bench.seed), _QUESTIONS)
     with tempfile.TemporaryDirectory(prefix="hybridqa-bench-") as folder:
         page = Path(folder) / "dashboard.html"
-        page.write_text(build_page(run, summarize(run).as_dict()), encoding="utf-8")
+        size = write_page(page, run, summarize(run).as_dict())
         load_ms, filter_ms = measure(page, bench.repeats(7))
-        size = page.stat().st_size
     slower = max(load_ms, filter_ms)
     return SpeedRow(
         name="dashboard",

@@ -19,7 +19,8 @@ from hybridqa.errors import InputError
 from hybridqa.eval import runs
 from hybridqa.eval.dashboard import build_page
 from hybridqa.eval.dashboard.build import read
-from hybridqa.eval.runs import Manifest, Run, read_manifest, read_run
+from hybridqa.eval.rows import Manifest, Run
+from hybridqa.eval.runs import read_manifest, read_run
 from hybridqa.eval.summary import summarize
 
 _FILES = (runs.MANIFEST, runs.DOCUMENTS, runs.QUESTIONS, runs.ANSWERS, runs.SCORES)

@@ -31,17 +31,13 @@ def dashboard(
     """Write a run as one HTML file that opens offline: which arm to use, why, every answer."""
     session = Session.of(context, None, None, as_json)
     with reported(session.json):
-        from hybridqa.eval.dashboard import build_page
+        from hybridqa.eval.dashboard import write_page
         from hybridqa.eval.runs import read_run
         from hybridqa.eval.summary import summarize
-        from hybridqa.stores.disk import disk_errors
 
         read = [read_run(folder) for folder in (run, against) if folder is not None]
         (one, its), *before = [(each, summarize(each).as_dict()) for each in read]
-        page = build_page(one, its, before[0] if before else None)
-        with disk_errors("write the dashboard", out):
-            out.write_text(page, encoding="utf-8")
-        size = len(page.encode())
+        size = write_page(out, one, its, before[0] if before else None)
         session.show(
             {"file": str(out), "bytes": size},
             lambda console: console.print(

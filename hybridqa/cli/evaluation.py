@@ -10,10 +10,16 @@ import typer
 from rich.console import Console
 
 from hybridqa.cli import dashboard, replay, runs
-from hybridqa.cli.session import ConfigOption, HomeOption, JsonOption, Session, reported
+from hybridqa.cli.session import (
+    ConfigOption,
+    HomeOption,
+    JsonOption,
+    MarkdownOption,
+    Session,
+    comma_separated,
+    reported,
+)
 from hybridqa.errors import InputError
-
-MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +68,7 @@ def qa(
 
         if rows is not None and not rows.parent.is_dir():
             raise InputError(f"`{rows}` cannot be written: there is no folder `{rows.parent}`.")
-        names = [name.strip() for name in arms.split(",") if name.strip()]
+        names = comma_separated(arms)
         with session.progress() as advance:
             advance("loading models", 0, 1)
             result = run_qa(session.config(), data, names, limit, seed, progress=advance)
@@ -100,7 +106,7 @@ def bench(
     with reported(session.json):
         from hybridqa.eval import speed
 
-        chosen = [name.strip() for name in (only or "").split(",") if name.strip()]
+        chosen = comma_separated(only or "")
         with session.progress() as advance:
             advance("loading models", 0, 1)
             result = speed.run_speed(session.config(), chosen, quick, advance)

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hybridqa.cli.session import ConfigOption, HomeOption, JsonOption, Session, as_path, reported
+from hybridqa.cli.session import (
+    ConfigOption,
+    HomeOption,
+    JsonOption,
+    MarkdownOption,
+    Session,
+    as_path,
+    reported,
+)
 
 
 def register(group: typer.Typer) -> None:
@@ -37,7 +45,7 @@ def replay(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="S")] = 0,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    markdown: MarkdownOption = False,
     home: HomeOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -14,8 +14,10 @@ from rich.console import Console
 from hybridqa.cli.session import (
     ConfigOption,
     JsonOption,
+    MarkdownOption,
     Session,
     as_path,
+    comma_separated,
     reported,
 )
 from hybridqa.errors import InputError
@@ -29,7 +31,6 @@ _GATES = Path(__file__).parent.parent / "configs" / "gates"
 FAILED = 4
 """Exit code of a gate that does not hold."""
 
-MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 
 
@@ -97,19 +98,18 @@ def run(
     session = Session.of(context, None, config, as_json)
     with reported(session.json):
         from hybridqa.eval.arms import parse_arms
-        from hybridqa.eval.dashboard import build_page
+        from hybridqa.eval.dashboard import write_page
         from hybridqa.eval.datasets import load
         from hybridqa.eval.metrics.catalog import parse_metrics
         from hybridqa.eval.plan import Plan
         from hybridqa.eval.runner import run as run_plan
         from hybridqa.eval.runs import read_run
         from hybridqa.eval.summary import summarize
-        from hybridqa.stores.disk import disk_errors
 
         plan = Plan(
             dataset=load(data, documents, _columns(column or [])),
-            arms=parse_arms(_names(arms)),
-            metrics=parse_metrics(_names(metrics)),
+            arms=parse_arms(comma_separated(arms)),
+            metrics=parse_metrics(comma_separated(metrics)),
             limit=limit,
             seed=seed,
             timed=timed,
@@ -123,8 +123,7 @@ def run(
             finished = read_run(out)
             summary = summarize(finished)
             page = out / "dashboard.html"
-            with disk_errors("write the dashboard", page):
-                page.write_text(build_page(finished, summary.as_dict()), encoding="utf-8")
+            write_page(page, finished, summary.as_dict())
         _show(session, summary, markdown)
         if not (session.json or markdown):
             session.console.print(f"Dashboard: {page}", markup=False, soft_wrap=True)
@@ -206,10 +205,6 @@ def _judging(
 
     remote = RemoteJudge(judge, model or "", os.environ, timeout_s=timeout_s)
     return Judging(judge=lambda qa: remote, limit=limit, repeats=repeats)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _columns(pairs: list[str]) -> dict[str, str]:

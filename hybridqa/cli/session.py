@@ -32,6 +32,11 @@ def as_path(value: str) -> Path:
     return Path(value)
 
 
+def comma_separated(text: str) -> list[str]:
+    """Return the names in an option's value."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 HomeOption = Annotated[
     Path | None,
     typer.Option(
@@ -45,6 +50,7 @@ ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", parser=as_path, help="Settings; see configs/."),
 ]
+MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print Markdown.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

@@ -42,6 +42,13 @@ def write_durably(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def replace_durably(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, by way of one beside it that ends in `.new`."""
+    new = path.with_name(path.name + ".new")
+    write_durably(new, data)
+    os.replace(new, path)
+
+
 def sync_folder(folder: Path) -> None:
     """Wait until the disk has the folder's entries (new names, renames)."""
     if os.name == "nt":  # Windows cannot open folders; its renames are journalled.

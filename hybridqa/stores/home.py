@@ -11,7 +11,6 @@ DIR/
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +19,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from hybridqa.errors import HomeInUseError, StoreError
-from hybridqa.stores.disk import disk_errors, sync_folder, write_durably
+from hybridqa.stores.disk import disk_errors, replace_durably, sync_folder
 
 FORMAT_VERSION = 1
 
@@ -81,9 +80,7 @@ class Home:
                         f"`{self.path}` is not a hybridqa home: it has `{ours.name}`, but no "
                         "`format` file. Choose an empty or new directory with `--home DIR`."
                     )
-            fresh = self.path / "format.new"
-            write_durably(fresh, f"{FORMAT_VERSION}\n".encode())
-            os.replace(fresh, format_path)
+            replace_durably(format_path, f"{FORMAT_VERSION}\n".encode())
         self.index_path.mkdir(exist_ok=True)
         self.adapters_path.mkdir(exist_ok=True)
         sync_folder(self.path)

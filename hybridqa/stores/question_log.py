@@ -23,7 +23,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import from_json, to_json
 
 from hybridqa.errors import InputError, StoreError
-from hybridqa.stores.disk import disk_errors, write_durably
+from hybridqa.stores.disk import disk_errors, replace_durably
 from hybridqa.types import Arm, Attempt, Citation, DocumentSignals, QuerySignals, Signal, Style
 
 FORMAT = 1
@@ -199,9 +199,7 @@ def _redact(path: Path, document_id: str) -> None:
             entry = _entry(line, path, n + 1)
             if document_id in entry.documents:
                 lines[n] = _line(_redacted(entry))[:-1]
-    new = path.with_name(path.name + ".new")
-    write_durably(new, b"".join(line + b"\n" for line in lines))
-    os.replace(new, path)
+    replace_durably(path, b"".join(line + b"\n" for line in lines))
 
 
 def _redacted(entry: LoggedQuestion) -> LoggedQuestion:

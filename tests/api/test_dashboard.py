@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from hybridqa.api.dashboard import create_dashboard
 from hybridqa.errors import InputError
-from hybridqa.eval.runs import Run
+from hybridqa.eval.rows import Run
 from hybridqa.eval.summary import summarize
 from tests.eval.synthetic_run import make_run, write_run
 

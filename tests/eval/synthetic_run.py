@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hybridqa.eval.metrics import exact_match, token_f1
-from hybridqa.eval.runs import (
+from hybridqa.eval.rows import (
     AdapterRow,
     AnswerRow,
     CitationRow,
@@ -15,9 +15,8 @@ from hybridqa.eval.runs import (
     Run,
     ScoreRow,
     SpanRow,
-    write_manifest,
-    write_rows,
 )
+from hybridqa.eval.runs import write_manifest, write_rows
 
 # By arm: chance of a right answer, of none, and median milliseconds.
 ARMS = {

@@ -13,7 +13,7 @@ from hybridqa.eval.arms import ArmName, StyledArm, parse_arms
 from hybridqa.eval.asking import Asker
 from hybridqa.eval.bench import Bench, Request
 from hybridqa.eval.cases import Case, Dataset
-from hybridqa.eval.runs import AnswerRow
+from hybridqa.eval.rows import AnswerRow
 from hybridqa.testing import written_text
 from hybridqa.types import Document, Style
 

@@ -13,16 +13,8 @@ import hybridqa
 from hybridqa.config import load_yaml
 from hybridqa.errors import ConfigError, InputError
 from hybridqa.eval.gate import Check, GateConfig, Latency, gate, run_gate
-from hybridqa.eval.runs import (
-    AnswerRow,
-    DocumentRow,
-    Manifest,
-    QuestionRow,
-    Run,
-    ScoreRow,
-    write_manifest,
-    write_rows,
-)
+from hybridqa.eval.rows import AnswerRow, DocumentRow, Manifest, QuestionRow, Run, ScoreRow
+from hybridqa.eval.runs import write_manifest, write_rows
 
 GATES = sorted((Path(hybridqa.__file__).parent / "configs" / "gates").glob("*.yaml"))
 N = 60

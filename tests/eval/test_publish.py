@@ -10,8 +10,9 @@ from hybridqa.eval.arms import ArmName
 from hybridqa.eval.cases import Dataset
 from hybridqa.eval.plan import Plan
 from hybridqa.eval.publish import publish
+from hybridqa.eval.rows import Run
 from hybridqa.eval.runner import run
-from hybridqa.eval.runs import Run, read_run
+from hybridqa.eval.runs import read_run
 
 README = """# Title
 

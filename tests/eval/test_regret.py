@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hybridqa.eval.regret import RETRIEVAL_PRICE, Regret, regrets
-from hybridqa.eval.runs import QuestionRow, SpanRow
+from hybridqa.eval.rows import QuestionRow, SpanRow
 from hybridqa.eval.statistics import Bootstrap, Floats
 from hybridqa.types import Style
 

@@ -14,17 +14,9 @@ from hybridqa.eval.cases import Dataset
 from hybridqa.eval.plan import Plan
 from hybridqa.eval.replay import replay
 from hybridqa.eval.replay_report import ReplayReport
+from hybridqa.eval.rows import AnswerRow, DocumentRow, Manifest, QuestionRow, Run, SpanRow
 from hybridqa.eval.runner import run
-from hybridqa.eval.runs import (
-    LOG,
-    AnswerRow,
-    DocumentRow,
-    Manifest,
-    QuestionRow,
-    Run,
-    SpanRow,
-    read_run,
-)
+from hybridqa.eval.runs import LOG, read_run
 from hybridqa.routing.policy import Checks, Policy, Rule, Thresholds
 from hybridqa.stores.question_log import LoggedQuestion, QuestionLog, read_log
 from hybridqa.testing import FakeGenerator, FakeInternalizer, FakeSystem
@@ -319,7 +311,7 @@ def run_of(home: Logged, *questions: QuestionRow, answers: Sequence[AnswerRow] =
         documents=len(records),
         limit=None,
         seed=0,
-        arms=("retrieval+quote", "adapter+quote"),
+        arms=("retrieval+quote", "adapter+quote", "adapter"),
         metrics=("f1",),
         evidence="",
         timed=0,

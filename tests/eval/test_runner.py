@@ -11,8 +11,9 @@ from hybridqa.errors import InputError, StoreError
 from hybridqa.eval.arms import ArmName
 from hybridqa.eval.cases import Dataset, choose
 from hybridqa.eval.plan import Plan
+from hybridqa.eval.rows import Run
 from hybridqa.eval.runner import run
-from hybridqa.eval.runs import Run, read_run
+from hybridqa.eval.runs import read_run
 
 
 def plan(dataset: Dataset, *arms: ArmName, **settings: Any) -> Plan:

@@ -11,8 +11,9 @@ from hybridqa.eval.arms import ArmName
 from hybridqa.eval.cases import Dataset
 from hybridqa.eval.metrics.local_judge import LocalJudge
 from hybridqa.eval.plan import Plan
+from hybridqa.eval.rows import Run
 from hybridqa.eval.runner import run
-from hybridqa.eval.runs import Run, read_run
+from hybridqa.eval.runs import read_run
 from hybridqa.eval.scoring import Judging
 
 METRICS = ("f1", "response_groundedness")

@@ -15,7 +15,7 @@ from rich.console import Console
 from hybridqa.errors import InputError
 from hybridqa.eval.costs import seconds
 from hybridqa.eval.metrics.catalog import METRICS
-from hybridqa.eval.runs import (
+from hybridqa.eval.rows import (
     AdapterRow,
     AnswerRow,
     DocumentRow,

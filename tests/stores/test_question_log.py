@@ -350,7 +350,7 @@ def test_what_cannot_be_forgotten_keeps_the_document(
 
     deleted = []
     with monkeypatch.context() as context:
-        context.setattr(question_log, "write_durably", full)
+        context.setattr(question_log, "replace_durably", full)
         with (
             pytest.raises(StoreError, match=r"question log.*No space left.*Free some disk space"),
             log.forgetting("manual.md"),

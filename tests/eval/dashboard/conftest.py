@@ -10,7 +10,7 @@ import pytest
 from hybridqa.errors import InputError
 from hybridqa.eval.dashboard import build_page
 from hybridqa.eval.dashboard.measure import chromium
-from hybridqa.eval.runs import Run
+from hybridqa.eval.rows import Run
 from hybridqa.eval.summary import summarize
 from tests.eval.synthetic_run import make_run
 

@@ -10,7 +10,7 @@ import pytest
 
 from hybridqa.errors import InputError
 from hybridqa.eval.dashboard.comparison import changes
-from hybridqa.eval.runs import CitationRow, Run, SpanRow
+from hybridqa.eval.rows import CitationRow, Run, SpanRow
 from tests.eval.dashboard.conftest import page_of
 from tests.eval.synthetic_run import THIRTEEN, make_run
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridqa.eval.runs import Run
+from hybridqa.eval.rows import Run
 from hybridqa.eval.summary import summarize
 from tests.eval.dashboard.conftest import OpenTab, page_of
 from tests.eval.synthetic_run import make_run

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hybridqa.eval.dashboard.measure import measure
-from hybridqa.eval.runs import Run
+from hybridqa.eval.rows import Run
 from tests.eval.dashboard.conftest import OpenTab, page_of
 from tests.eval.synthetic_run import make_run
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hybridqa.eval.runs import AnswerRow, DocumentRow, QuestionRow, SpanRow
+from hybridqa.eval.rows import AnswerRow, DocumentRow, QuestionRow, SpanRow
 
 TEXT = "The Corvane lamp was designed by Ilse Marrow in 1987. It weighs 840 grams."
 

@@ -9,7 +9,7 @@ from hybridqa.errors import InputError, StoreError
 from hybridqa.eval.metrics.catalog import GROUPS, METRICS
 from hybridqa.eval.metrics.judgements import consistency, merge
 from hybridqa.eval.metrics.judging import INAPPLICABLE, Done, judge_answers
-from hybridqa.eval.runs import JudgementRow, ScoreRow
+from hybridqa.eval.rows import JudgementRow, ScoreRow
 from hybridqa.testing import FakeEmbedder
 
 

@@ -8,7 +8,7 @@ import torch
 from hybridqa.errors import InputError, QuestionError
 from hybridqa.eval.metrics.judging import judge_answers
 from hybridqa.eval.metrics.local_judge import Constrained, LocalJudge, bounded
-from hybridqa.eval.runs import JudgementRow
+from hybridqa.eval.rows import JudgementRow
 from hybridqa.models.base import BaseModel
 from hybridqa.testing import FakeEmbedder, tiny_model
 

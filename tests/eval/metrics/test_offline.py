@@ -11,7 +11,7 @@ from hybridqa.errors import InputError
 from hybridqa.eval.metrics import ragas_metrics
 from hybridqa.eval.metrics.catalog import GROUPS, METRICS
 from hybridqa.eval.metrics.offline import score_offline
-from hybridqa.eval.runs import AnswerRow, CitationRow, QuestionRow, SpanRow
+from hybridqa.eval.rows import AnswerRow, CitationRow, QuestionRow, SpanRow
 from hybridqa.testing import FakeEmbedder
 
 TEXTUAL = [name for name in GROUPS["offline"] if {"answer", "gold"} <= {*METRICS[name].reads}]

@@ -14,7 +14,7 @@ import pytest
 from hybridqa.errors import InputError
 from hybridqa.eval.metrics.judging import judge_answers
 from hybridqa.eval.metrics.remote_judge import RemoteJudge
-from hybridqa.eval.runs import JudgementRow
+from hybridqa.eval.rows import JudgementRow
 from hybridqa.testing import FakeEmbedder
 
 KEY = {"HYBRIDQA_JUDGE_API_KEY": "right", "OPENAI_API_KEY": "wrong"}

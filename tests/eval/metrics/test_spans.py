@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridqa.eval.metrics.spans import precision, ranked_precision, recall
-from hybridqa.eval.runs import SpanRow
+from hybridqa.eval.rows import SpanRow
 
 
 def spans(text: str) -> list[SpanRow]:
