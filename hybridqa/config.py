@@ -88,6 +88,42 @@ class AnswerConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class ServeConfig:
+    """Limits of the REST service."""
+
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 1_000_000
+    """Of a request; uploads and documents have the next limit."""
+
+    max_upload_bytes: Annotated[int, Field(ge=1024)] = 20_000_000
+    """Of one request that brings documents."""
+
+    max_documents: Annotated[int, Field(ge=1)] = 100
+    """In one request."""
+
+    max_asking: Annotated[int, Field(ge=1)] = 64
+    """Questions being answered or waiting at a time; further ones are refused (429)."""
+
+    max_asking_by_tenant: Annotated[int, Field(ge=1)] = 32
+    """The same, of one tenant."""
+
+    max_batch: Annotated[int, Field(ge=1, le=256)] = 16
+    """Questions that the model works on together."""
+
+    max_jobs: Annotated[int, Field(ge=1)] = 256
+    """Unfinished jobs of one tenant; further ones are refused (429)."""
+
+    keep_jobs: Annotated[int, Field(ge=1)] = 1000
+    """Finished jobs of one tenant that are remembered."""
+
+    shutdown_s: Annotated[int, Field(ge=1)] = 30
+    """How long answers in flight may take when the service is told to stop."""
+
+    traces: bool = False
+    """Send OpenTelemetry traces, to where the `OTEL_*` environment variables say (extra
+    `telemetry`)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Config:
     """Everything a hybridqa process needs to know. Read from `configs/*.yaml`."""
 
@@ -95,6 +131,7 @@ class Config:
     index: IndexConfig = field(default_factory=IndexConfig)
     internalize: InternalizeConfig = field(default_factory=InternalizeConfig)
     answer: AnswerConfig = field(default_factory=AnswerConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
     policy: str = "default"
     """Name of a policy in `configs/policy/`, or a path to a YAML file."""
 

@@ -7,6 +7,9 @@ HybridQAError
 │   ├── QuestionError          a question
 │   ├── UnknownDocumentError   no document of that id
 │   ├── UnknownAdapterError    no adapter of that id
+│   ├── UnknownJobError        no job of that id
+│   ├── UnknownKeyError        no API key of that id
+│   ├── PolicyConflictError    the policy was changed by somebody else meanwhile
 │   └── NoLiveAdapterError     an adapter's answer was asked for, and there is none to wear
 ├── ModelError                 a base model or embedder that cannot be loaded
 │   └── FetchError             a download that failed or has the wrong hash
@@ -18,6 +21,7 @@ HybridQAError
 ├── StoreError                 the home directory or index is unusable
 │   ├── HomeInUseError         another process has it open
 │   └── IndexUnavailableError  Qdrant does not answer
+├── OverloadedError            more is being asked than can be answered; try again later
 └── StaleDocumentError         the document changed while it was being worked on
 """
 
@@ -59,6 +63,33 @@ class UnknownAdapterError(InputError):
         self.adapter_id = adapter_id
         super().__init__(
             f"There is no adapter `{adapter_id}`. `hybridqa adapters list` shows all ids."
+        )
+
+
+class UnknownJobError(InputError):
+    """No job of that id."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"There is no job `{job_id}`. The list of jobs shows all ids.")
+
+
+class UnknownKeyError(InputError):
+    """No API key of that id."""
+
+    def __init__(self, key_id: str) -> None:
+        self.key_id = key_id
+        super().__init__(f"There is no API key `{key_id}`. `hybridqa keys list` shows all ids.")
+
+
+class PolicyConflictError(InputError):
+    """The policy was changed by somebody else meanwhile."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        self.expected, self.found = expected, found
+        super().__init__(
+            f"The policy has version {found}, not {expected}. Read it again, and put your change "
+            "on top of it."
         )
 
 
@@ -143,3 +174,14 @@ class IndexUnavailableError(StoreError):
 
 class StaleDocumentError(HybridQAError):
     """The document changed while it was being worked on."""
+
+
+class OverloadedError(HybridQAError):
+    """More is being asked than can be answered; try again later."""
+
+    def __init__(self, what: str, limit: int, retry_after_s: int) -> None:
+        self.what, self.limit, self.retry_after_s = what, limit, retry_after_s
+        super().__init__(
+            f"There are {limit} {what} at work or waiting, which is the limit. Try again in "
+            f"{retry_after_s} s."
+        )

@@ -136,6 +136,8 @@ class Prompt:
     quote_from: Sequence[str] | None = None
     """If given, the answer must be a literal span of one of these texts."""
     max_tokens: int = 48
+    realm: str = ""
+    """Whose prompt it is: nothing a generator keeps of it serves another realm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,4 +188,8 @@ class Generator(Protocol):
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Yield the answer's text piece by piece."""
+        ...
+
+    def forget(self, realm: str) -> None:
+        """Drop whatever was kept of a realm's prompts, as a document has gone."""
         ...

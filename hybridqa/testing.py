@@ -83,6 +83,9 @@ class FakeAsker:
         """Yield the whole answer at once."""
         yield self._generate(prompt).text
 
+    def forget(self, realm: str) -> None:
+        """Keep no prompts but `prompts`."""
+
     def _generate(self, prompt: Prompt) -> Generation:
         _, asked, answer = prompt.question.partition("whose answer is: ")
         if asked:
@@ -205,6 +208,9 @@ class FakeGenerator:
         """Yield the whole answer at once."""
         yield self.generate([prompt])[0].text
 
+    def forget(self, realm: str) -> None:
+        """Keep no prompts but `prompts`."""
+
     def _generate(self, prompt: Prompt) -> Generation:
         seen = prompt.passages or [written_text(adapter) for adapter in prompt.adapters]
         text = self._answer(prompt.question, seen)
@@ -275,7 +281,7 @@ class FakeSystem:
         router = Router(
             self.catalog,
             retriever or self.retriever(),
-            self.policy,
+            lambda: self.policy,
             self.generator.model_fingerprint,
             task_adapter_ids=frozenset(),
             hits=self.passages,

@@ -37,7 +37,7 @@ def list_adapters(
     """List all adapters, live and retired, newest first."""
     session = Session.of(context, home, config, as_json)
     with reported(session.json), session.open() as qa:
-        from hybridqa.cli.serialize import adapter_dict
+        from hybridqa.serialize import adapter_dict
 
         records = qa.catalog.adapters()
 
@@ -70,7 +70,7 @@ def show_adapter(
     """Show one adapter: what it was made from, by what, and how well."""
     session = Session.of(context, home, config, as_json)
     with reported(session.json), session.open() as qa:
-        from hybridqa.cli.serialize import adapter_dict
+        from hybridqa.serialize import adapter_dict
 
         data = adapter_dict(qa.catalog.adapter(adapter_id))
 

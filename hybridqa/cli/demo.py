@@ -12,13 +12,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hybridqa.cli.serialize import answer_dict, ingested_dict
 from hybridqa.config import Config
 from hybridqa.engines.sync import Synced
 from hybridqa.eval.cases import Case
 from hybridqa.eval.datasets import load
 from hybridqa.eval.machine import peak_memory_bytes
 from hybridqa.eval.metrics import agrees
+from hybridqa.serialize import answer_dict, ingested_dict
 from hybridqa.types import Answer, Arm
 from hybridqa.wiring import HybridQA
 

@@ -62,7 +62,7 @@ def ingest(
     """
     session = Session.of(context, home, config, as_json)
     with reported(session.json), session.open() as qa:
-        from hybridqa.cli.serialize import ingested_dict
+        from hybridqa.serialize import ingested_dict
 
         with session.progress() as advance:
             advance("loading models", 0, 1)
@@ -154,7 +154,7 @@ def show_document(
     """Show one document: text, history, signals and their reasons."""
     session = Session.of(context, home, config, as_json)
     with reported(session.json), session.open() as qa:
-        from hybridqa.cli.serialize import adapter_dict, document_dict
+        from hybridqa.serialize import adapter_dict, document_dict
 
         record = qa.catalog.get(document_id)
         data = document_dict(record, text=True)

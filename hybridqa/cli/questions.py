@@ -52,7 +52,7 @@ def ask(
     with reported(session.json):
         chosen = _arm(arm)
         with session.open() as qa:
-            from hybridqa.cli.serialize import answer_dict
+            from hybridqa.serialize import answer_dict
 
             answer = qa.ask(question, chosen, document or (), style)
             session.show(answer_dict(answer), lambda console: render_answer(console, answer))
@@ -74,7 +74,7 @@ def explain(
     with reported(session.json):
         chosen = _arm(arm)
         with session.open() as qa:
-            from hybridqa.cli.serialize import decision_dict
+            from hybridqa.serialize import decision_dict
 
             decision = qa.explain(question, chosen, document or ())
 

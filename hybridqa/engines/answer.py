@@ -69,6 +69,7 @@ class Answerer:
         max_tokens: int,
         max_question_chars: int,
         count_tokens: Callable[[str], int] | None = None,
+        realm: str = "",
     ) -> None:
         """Wire the collaborators.
 
@@ -82,9 +83,10 @@ class Answerer:
             max_tokens: Of an answer.
             max_question_chars: Of a question.
             count_tokens: As for `Meter`.
+            realm: As in `Prompt`.
         """
         self._router, self._generator, self._count_tokens = router, generator, count_tokens
-        self._prompts = Prompts(adapters, task_adapters, reader, max_tokens)
+        self._prompts = Prompts(adapters, task_adapters, reader, max_tokens, realm)
         self._passages, self._max_question_chars = passages, max_question_chars
 
     def explain(
@@ -125,8 +127,16 @@ class Answerer:
         arm: Arm | None = None,
         document_ids: Sequence[str] = (),
         style: Style | None = None,
+        on_routed: Callable[[Routed], None] = lambda routed: None,
     ) -> Trace:
         """Answer a question as `ask` does, and return all that there is to tell of it.
+
+        Args:
+            question: As for `ask`, like the next three.
+            arm: See there.
+            document_ids: See there.
+            style: See there.
+            on_routed: Called when an arm is decided on; again if a document changed meanwhile.
 
         What goes wrong before an arm is decided on is raised, what goes wrong later is in it.
         """
@@ -134,10 +144,11 @@ class Answerer:
         meter = Meter(self._generator, self._count_tokens)
         for _ in range(_ROUNDS):
             routed = self._router.route(question, arm, document_ids, meter.watch)
+            on_routed(routed)
             task = _Task(
                 question=question,
                 routed=routed,
-                style=style or self._router.policy.style,
+                style=style or routed.policy.style,
                 forced=arm is not None,
                 meter=meter,
             )
@@ -181,7 +192,7 @@ class Answerer:
                 return _attempt(arm, exc, task.meter.watch.elapsed_s - began_s)
             return _attempt(arm, made[arm], task.meter.watch.elapsed_s - began_s)
 
-        way = follow(task.routed.decision, attempt, self._router.policy, task.forced)
+        way = follow(task.routed.decision, attempt, task.routed.policy, task.forced)
         given = made[way.arm] if way.given else None
         return Answer(
             question=task.question,
@@ -236,7 +247,7 @@ class Answerer:
         inside = [hit for hit in task.routed.hits if citation and within(citation, [hit])]
         if not inside:
             return 0.0
-        if not self._router.policy.checks.support:
+        if not task.routed.policy.checks.support:
             return None
         return task.meter.score(
             self._prompts.check(task.question, inside[0].chunk.text), generation

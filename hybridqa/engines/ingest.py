@@ -54,7 +54,10 @@ class Ingested:
 
 
 class Ingestor:
-    """Writes documents into catalog, index and adapter store. One write at a time."""
+    """Writes documents into catalog, index and adapter store.
+
+    One write at a time; but nobody waits for another's internalizing, which may take minutes.
+    """
 
     def __init__(
         self,
@@ -90,6 +93,8 @@ class Ingestor:
 
         Raises:
             SourceError: The document has no text.
+            StaleDocumentError: The document was changed or deleted again meanwhile; then this text
+                is not, or no longer, the live one.
             StoreError: Disk or index failed; the former revision, if any, is still there.
         """
         if not document.text.strip():
@@ -101,7 +106,7 @@ class Ingestor:
             former = self._catalog.find(document.id)
             chunks = self._chunker.chunk(document)
             record, status, retired = self._publish(document, chunks, former)
-            adapter, made, warning = self._internalize(document, chunks, internalizer)
+        adapter, made, warning = self._internalize(document, chunks, internalizer)
         return Ingested(
             record=record,
             status=status,

@@ -19,14 +19,20 @@ class Prompts:
         task_adapters: Mapping[str, Adapter],
         reader: Adapter | None,
         max_tokens: int,
+        realm: str = "",
     ) -> None:
         """Wire the collaborators; the arguments are those of `Answerer`."""
         self._adapters, self._task_adapters = adapters, task_adapters
         self._reading = (reader,) if reader else ()
-        self._max_tokens = max_tokens
+        self._max_tokens, self._realm = max_tokens, realm
 
     def alone(self, question: str) -> Prompt:
-        return Prompt(question=question, adapters=self._reading, max_tokens=self._max_tokens)
+        return Prompt(
+            question=question,
+            adapters=self._reading,
+            max_tokens=self._max_tokens,
+            realm=self._realm,
+        )
 
     def worn(self, question: str, record: AdapterRecord, number: int, quote: str | None) -> Prompt:
         """Wear a share of an adapter.
@@ -47,6 +53,7 @@ class Prompts:
             adapters=(share,) if task is None else (self._task_adapters[task], share),
             quote_from=None if quote is None else (quote,),
             max_tokens=self._max_tokens,
+            realm=self._realm,
         )
 
     def read(
@@ -76,11 +83,18 @@ class Prompts:
             adapters=(*self._reading, *share),
             quote_from=passages if quoting else None,
             max_tokens=self._max_tokens,
+            realm=self._realm,
         )
 
     def check(self, question: str, passage: str) -> Prompt:
         """Let the reader judge an answer: nothing is written."""
-        return Prompt(question=question, passages=(passage,), adapters=self._reading, max_tokens=0)
+        return Prompt(
+            question=question,
+            passages=(passage,),
+            adapters=self._reading,
+            max_tokens=0,
+            realm=self._realm,
+        )
 
     def _share(self, record: AdapterRecord, number: int) -> Adapter:
         return take_shares(self._adapters.load(record), [number], len(record.shares))

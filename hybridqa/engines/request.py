@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
-from hybridqa.errors import QuestionError, UnknownDocumentError
+from hybridqa.errors import InputError, QuestionError, UnknownDocumentError
 from hybridqa.stores.catalog import Catalog
+from hybridqa.types import Arm, Style
+
+Name = TypeVar("Name", Arm, Style)
+
+
+def checked_name(kind: type[Name], name: str | None) -> Name | None:
+    """Return an arm or style, given itself or by its name.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    if name is None:
+        return None
+    try:
+        return kind(name)
+    except ValueError as exc:
+        known = ", ".join(f"`{each}`" for each in kind)
+        raise InputError(
+            f"There is no {kind.__name__.lower()} `{name}`. Use one of {known}."
+        ) from exc
 
 
 def checked_question(question: str, max_chars: int) -> str:

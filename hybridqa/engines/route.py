@@ -29,6 +29,8 @@ class Routed:
     """One per document that was hit, best first."""
     at: datetime
     """When it was decided."""
+    policy: Policy
+    """In force then; checks of the answer follow it, too."""
 
 
 class Router:
@@ -38,7 +40,7 @@ class Router:
         self,
         catalog: Catalog,
         retriever: Retriever,
-        policy: Policy,
+        policy: Callable[[], Policy],
         model_fingerprint: str,
         task_adapter_ids: frozenset[str],
         hits: int,
@@ -49,13 +51,13 @@ class Router:
         Args:
             catalog: Knows which revisions and adapters are live.
             retriever: Finds evidence.
-            policy: Decides.
+            policy: Returns the one in force, which decides.
             model_fingerprint: Adapters made for another model are left out.
             task_adapter_ids: Adapters that lie on any other task adapter are left out.
             hits: How many to look at.
             clock: Returns the time, timezone-aware.
         """
-        self._catalog, self._retriever, self.policy = catalog, retriever, policy
+        self._catalog, self._retriever, self._policy = catalog, retriever, policy
         self._model_fingerprint, self._task_adapter_ids = model_fingerprint, task_adapter_ids
         self._hits, self._clock = hits, clock
 
@@ -79,7 +81,7 @@ class Router:
             NoLiveAdapterError: `arm` wears an adapter and the best document has none.
             AdapterMismatchError: It has one, but for another base model.
         """
-        watch = watch or Stopwatch()
+        watch, policy = watch or Stopwatch(), self._policy()
         check_documents(document_ids, self._catalog)
         with watch.stage("retrieve"):
             hits = self._retriever.search(question, self._hits, list(document_ids) or None)
@@ -87,11 +89,11 @@ class Router:
             candidates = self._candidates(hits)
             query, now = query_signals(question), self._clock()
             try:
-                decision = decide(query, candidates, self.policy, now, arm=arm)
+                decision = decide(query, candidates, policy, now, arm=arm)
             except NoLiveAdapterError as exc:
                 self._explain_mismatch(exc)
                 raise
-        return Routed(decision=decision, hits=hits, candidates=candidates, at=now)
+        return Routed(decision=decision, hits=hits, candidates=candidates, at=now, policy=policy)
 
     def is_current(self, routed: Routed) -> bool:
         """Tell whether all texts looked at, passages and documents, are still the live ones."""

@@ -111,9 +111,10 @@ class AssociativeInternalizer:
         energies: list[float] = []
         for written in self._write(sequences, together):
             for n, (keys, values) in enumerate(zip(*written, strict=True)):
-                down, up, kept = compress_batch(
-                    _grouped(keys, together), _grouped(values, together).mT, rank
-                )
+                with self._base.lock:
+                    down, up, kept = compress_batch(
+                        _grouped(keys, together), _grouped(values, together).mT, rank
+                    )
                 downs[n].extend(_padded(down, rank, 1))
                 ups[n].extend(_padded(up, rank, 2))
                 energies.extend(kept)
@@ -149,7 +150,7 @@ class AssociativeInternalizer:
             # Nothing follows a chunk's last token, whether padding stands there or not.
             embeddings = reading.embeddings * mask[..., None]
             features = (embeddings, reading.entering, reading.leaving)
-            with torch.inference_mode():
+            with torch.inference_mode(), self._base.lock:
                 written = self._network(features, reading.mlp_inputs, mask)
             yield written
 

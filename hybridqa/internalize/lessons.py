@@ -86,7 +86,7 @@ def answer_logits(
 ) -> list[Tensor]:
     """Return the logits that predict each answer's tokens, float32 of shape (answer, vocabulary).
 
-    The model is locked for this one forward pass; a backward pass needs no lock.
+    The model is locked for this one forward pass.
     """
     rows = [[*prompt, *answer[:-1]] for prompt, answer in zip(prompts, answers, strict=True)]
     longest, device = max(map(len, rows)), base.device

@@ -72,9 +72,11 @@ def train(
             group["lr"] = learning_rate * _schedule(step, steps)
         optimizer.zero_grad()
         with torch.enable_grad():
-            loss(base, [*under, student], next(batches)).backward()
-        nn.utils.clip_grad_norm_(factors, _CLIP)
-        optimizer.step()
+            found = loss(base, [*under, student], next(batches))
+        with base.lock:
+            found.backward()
+            nn.utils.clip_grad_norm_(factors, _CLIP)
+            optimizer.step()
     return {
         path: LoraLayer(layer.down.detach(), layer.up.detach()) for path, layer in layers.items()
     }

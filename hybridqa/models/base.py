@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hybridqa.errors import ModelError
+from hybridqa.models.attention import group_heads
 from hybridqa.models.fetch import fetch_embedded_model
 from hybridqa.models.fingerprint import fingerprint_weights
+from hybridqa.models.turns import Turns
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,7 +30,7 @@ class BaseModel:
     fingerprint: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: Turns = field(default_factory=Turns)
     """Held while the model runs with adapters worn; see `lora.worn`."""
 
     def plain_ids(self, text: str) -> list[int]:
@@ -67,7 +68,9 @@ class BaseModel:
         return self.model.dtype
 
     @classmethod
-    def from_checkpoint(cls, name: str, dtype: str = "bfloat16", device: str = "auto") -> BaseModel:
+    def from_checkpoint(
+        cls, name: str, dtype: str = "bfloat16", device: str = "auto", lock: Turns | None = None
+    ) -> BaseModel:
         """Load `embedded`, a hub id or a local folder.
 
         Raises:
@@ -102,8 +105,9 @@ class BaseModel:
                 f"Model `{name}` cannot be put on the device `{device}`: {reason}. Set `model: "
                 "device:` to `auto`, `cpu`, or a device that this torch build supports."
             ) from exc
+        group_heads(model)
         public_name = "HuggingFaceTB/SmolLM2-135M-Instruct" if name == "embedded" else name
-        return cls(public_name, fingerprint, model, tokenizer)
+        return cls(public_name, fingerprint, model, tokenizer, lock or Turns())
 
 
 def _copied(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:

@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from hybridqa.errors import ModelError
 from hybridqa.models.fingerprint import fingerprint_weights
+from hybridqa.models.turns import Turns
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -32,7 +32,21 @@ class SentenceTransformerEmbedder:
     The model reads only so many tokens of a text (256 in the default model) and ignores the rest.
     """
 
-    def __init__(self, model: SentenceTransformer, fingerprint: str, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        fingerprint: str,
+        batch_size: int = 16,
+        lock: Turns | None = None,
+    ) -> None:
+        """Wire the pieces; `from_checkpoint` loads them.
+
+        Args:
+            model: Does the work.
+            fingerprint: Of its weights.
+            batch_size: Texts for which the lock is held at a time.
+            lock: Held while it computes; that of what else computes in this process.
+        """
         dimension = model.get_embedding_dimension()
         if dimension is None:
             raise ModelError(
@@ -41,11 +55,11 @@ class SentenceTransformerEmbedder:
             )
         self._model, self._batch_size = model, batch_size
         self._dimension, self._fingerprint = dimension, fingerprint
-        self._lock = Lock()  # the tokenizer cannot be used by two threads at once
+        self._lock = lock or Turns()  # the tokenizer cannot be used by two threads at once
 
     @classmethod
     def from_checkpoint(
-        cls, name_or_path: str = "embedded", device: str = "cpu"
+        cls, name_or_path: str = "embedded", device: str = "cpu", lock: Turns | None = None
     ) -> SentenceTransformerEmbedder:
         """Load a model.
 
@@ -54,6 +68,7 @@ class SentenceTransformerEmbedder:
                 id, or a local folder. The network is used only for a hub id (or `embedded`
                 without the package) that is not in the hub's cache.
             device: A torch device name.
+            lock: As for `SentenceTransformerEmbedder`.
 
         Raises:
             ModelError: The model cannot be found or loaded.
@@ -70,7 +85,7 @@ class SentenceTransformerEmbedder:
                 f"The embedder `{name_or_path}` in `{folder}` cannot be loaded on `{device}`: "
                 f"{exc}. Set `index.embedder` to a sentence-transformers model, or to `embedded`."
             ) from exc
-        return cls(model.eval(), fingerprint)
+        return cls(model.eval(), fingerprint, lock=lock)
 
     @property
     def dimension(self) -> int:
@@ -85,14 +100,18 @@ class SentenceTransformerEmbedder:
         if not texts:
             return np.zeros((0, self._dimension), dtype=np.float32)
         readable = [text.encode("utf-8", errors="replace").decode("utf-8") for text in texts]
-        with self._lock:
-            vectors = self._model.encode(
-                readable,
-                batch_size=self._batch_size,
-                normalize_embeddings=True,
-                show_progress_bar=False,
-            )
-        result = np.asarray(vectors, dtype=np.float32)
+        # Texts of like length together, as encode would sort them if it were given all at once.
+        order = sorted(range(len(readable)), key=lambda n: -len(readable[n]))
+        result = np.zeros((len(texts), self._dimension), dtype=np.float32)
+        for start in range(0, len(order), self._batch_size):
+            batch = order[start : start + self._batch_size]
+            with self._lock:
+                result[batch] = self._model.encode(
+                    [readable[n] for n in batch],
+                    batch_size=self._batch_size,
+                    normalize_embeddings=True,
+                    show_progress_bar=False,
+                )
         assert result.shape == (len(texts), self._dimension)
         return result
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from hybridqa.errors import AdapterError
@@ -82,9 +83,10 @@ def _contiguous(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ..
     """Put together the last positions of a batch, which are a slice of all positions.
 
     Of a slice torch makes one matrix product per row, each with its own copy of the vocabulary's
-    weights: more than half of the time of a batch's first token.
+    weights: more than half of the time of a batch's first token. `contiguous()` would not do: a
+    slice of one row it returns as it is, with the strides of the whole.
     """
-    return tuple(arg.contiguous() for arg in args)
+    return tuple(arg.clone(memory_format=torch.contiguous_format) for arg in args)
 
 
 def _adding(changes: Sequence[_Change]) -> Any:

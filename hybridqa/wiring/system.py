@@ -1,78 +1,54 @@
-"""Turn settings into a running system: the one place that connects everything.
-
-Pieces are built when first used, so that listing documents does not load a language model.
-"""
+"""A home with its stores and engines, connected."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
-from hybridqa.config import Config, load_yaml
-from hybridqa.errors import AdapterError, AdapterMismatchError, ConfigError, InputError
-from hybridqa.protocols import ChunkIndex, Embedder, Internalizer
-from hybridqa.routing.policy import Policy
+from hybridqa.config import Config
+from hybridqa.errors import AdapterError, InputError
+from hybridqa.protocols import ChunkIndex, Embedder, Generator, Internalizer
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.stores.catalog import Catalog
 from hybridqa.stores.home import Home
 from hybridqa.stores.question_log import QuestionLog
 from hybridqa.types import Adapter, AdapterRecord, Answer, Arm, Decision, Document, Style
+from hybridqa.wiring.models import Models
+from hybridqa.wiring.part import Part
+from hybridqa.wiring.policies import load_policy
 
 if TYPE_CHECKING:
     from hybridqa.chunking import Chunker
     from hybridqa.engines.answer import Answerer
     from hybridqa.engines.ingest import Ingested, Ingestor
     from hybridqa.engines.retrieve import Retriever
+    from hybridqa.engines.route import Routed
     from hybridqa.engines.sync import Progress, Synced
     from hybridqa.engines.trace import Trace
     from hybridqa.internalize.associative import AssociativeInternalizer
     from hybridqa.models.base import BaseModel
-    from hybridqa.models.generator import TorchGenerator
 
 T = TypeVar("T")
 
-_PACKAGE = Path(__file__).parent
-EMBEDDED_CHECKPOINTS = _PACKAGE / "checkpoints" / "smollm2-135m-instruct"
-"""The reader and the hypernetwork that ship with the package."""
 
+class _Shared(Generic[T]):
+    """One of the models, by its name there; setting it sets it there."""
 
-def load_policy(name_or_path: str) -> Policy:
-    """Return a policy that ships with the package (by name) or lies in a YAML file.
-
-    Raises:
-        ConfigError: There is no such policy, or it is not valid.
-    """
-    shipped = _PACKAGE / "configs" / "policy"
-    if name_or_path.endswith((".yaml", ".yml")):
-        return load_yaml(Policy, Path(name_or_path))
-    names = sorted(path.stem for path in shipped.glob("*.yaml"))
-    if name_or_path not in names:
-        raise ConfigError(
-            f"There is no policy `{name_or_path}`. Shipped: {', '.join(names)}; or give the path "
-            "of a YAML file."
-        )
-    return load_yaml(Policy, shipped / f"{name_or_path}.yaml")
-
-
-class _Part(Generic[T]):
-    """An attribute that is built when first used, once, whichever threads ask for it."""
-
-    def __init__(self, build: Callable[[HybridQA], T]) -> None:
-        self._build, self._name = build, build.__name__
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
 
     def __get__(self, instance: HybridQA, owner: type) -> T:
-        with instance._building:
-            parts = instance.__dict__  # found there from now on, before this is asked
-            if self._name not in parts:
-                parts[self._name] = self._build(instance)
-            part: T = parts[self._name]
-            return part
+        found: T = getattr(instance.models, self._name)
+        return found
+
+    def __set__(self, instance: HybridQA, value: T) -> None:
+        setattr(instance.models, self._name, value)
 
 
 class HybridQA:
@@ -84,8 +60,19 @@ class HybridQA:
             print(qa.ask("How long is the notice period?").text)
     """
 
-    def __init__(self, home: str | Path, config: Config = Config()) -> None:  # noqa: B008 - frozen
+    def __init__(
+        self,
+        home: str | Path,
+        config: Config = Config(),  # noqa: B008 - frozen
+        models: Models | None = None,
+    ) -> None:
         """Open or create a home directory; nobody else can until it is closed.
+
+        Args:
+            home: Created if it is not there.
+            config: All settings.
+            models: Shared with other homes that are open; made for the same `config.model`,
+                `config.internalize` and `config.index`.
 
         Raises:
             HomeInUseError: Another process has it open.
@@ -93,7 +80,9 @@ class HybridQA:
             ConfigError: The config names a policy that is not there.
         """
         self.config = config
+        self.models = models or Models(config)
         self.policy = load_policy(config.policy)
+        """In force for every question from now on; may be replaced at any time."""
         self._building = threading.RLock()
         with ExitStack() as stack:
             self.home = stack.enter_context(Home(home))
@@ -125,7 +114,10 @@ class HybridQA:
             document: Replaces the one of the same id.
             internalizer: `associative`, `distillation` or `none`; default as configured.
         """
-        return self.ingestor.ingest(document, self.internalizer(internalizer))
+        ingested = self.ingestor.ingest(document, self.internalizer(internalizer))
+        if ingested.status is ingested.status.CHANGED:
+            self.models.forget(self._realm)
+        return ingested
 
     def ingest_files(
         self,
@@ -193,91 +185,47 @@ class HybridQA:
         arm: Arm | None = None,
         document_ids: Sequence[str] = (),
         style: Style | None = None,
+        on_routed: Callable[[Routed], None] = lambda routed: None,
     ) -> Trace:
         """Answer a question, and return all that there is to tell of it; see `Answerer.trace`."""
-        self._check(question, document_ids)
-        trace = self.answerer.trace(question, arm, document_ids, style)
+        arm, style = self._checked(question, arm, document_ids, style)
+        trace = self.answerer.trace(question, arm, document_ids, style, on_routed)
         if self.config.log_questions:
             from hybridqa.engines.trace import logged
 
-            self.log.append(logged(trace, self.policy.name, self.base.fingerprint))
+            self.log.append(logged(trace, trace.routed.policy.name, self.base.fingerprint))
         return trace
 
     def explain(
         self, question: str, arm: Arm | None = None, document_ids: Sequence[str] = ()
     ) -> Decision:
         """Return the route a question would take, and why."""
-        self._check(question, document_ids)
+        arm, _ = self._checked(question, arm, document_ids, None)
         return self.answerer.explain(question, arm, document_ids)
 
     def delete(self, document_id: str) -> list[str]:
         """Delete a document and all made of it; returns the ids of its removed adapters."""
         with self.log.forgetting(document_id):
-            return self.ingestor.delete(document_id)
+            removed = self.ingestor.delete(document_id)
+        self.models.forget(self._realm)
+        return removed
 
     # What it is made of
 
-    @_Part
-    def base(self) -> BaseModel:
-        from hybridqa.models.base import BaseModel
+    base: _Shared[BaseModel] = _Shared()
+    reader: _Shared[Adapter | None] = _Shared()
+    task_adapters: _Shared[Mapping[str, Adapter]] = _Shared()
+    generator: _Shared[Generator] = _Shared()
+    embedder: _Shared[Embedder] = _Shared()
+    chunker: _Shared[Chunker] = _Shared()
+    associative: _Shared[AssociativeInternalizer] = _Shared()
+    distillation: _Shared[Internalizer] = _Shared()
 
-        model = self.config.model
-        return BaseModel.from_checkpoint(model.name, model.dtype, model.device)
+    def internalizer(self, name: str | None = None) -> Internalizer | None:
+        """Return an internalizer by name, by default the configured one; see `Models`."""
+        return self.models.internalizer(name)
 
-    @_Part
-    def reader(self) -> Adapter | None:
-        from hybridqa.models.lora import stack
-        from hybridqa.stores.task_adapters import load_task_adapter
-
-        folder = self.config.model.reader
-        if folder is None:
-            return None
-        path = EMBEDDED_CHECKPOINTS / "reader" if folder == "embedded" else Path(folder)
-        try:
-            reader = load_task_adapter(path, self.base.fingerprint)
-            stack(self.base.model, [[reader]])
-        except AdapterError as exc:
-            raise ConfigError(
-                f"The reader `{folder}` does not fit the model `{self.base.name}`: {exc} Set "
-                "`model: reader:` to `null`, or to a reader that was trained for this model."
-            ) from exc
-        return reader
-
-    @_Part
-    def task_adapters(self) -> Mapping[str, Adapter]:
-        """By id, what adapters in the catalog may have been made on.
-
-        An id depends on the model too, so one that does not fit is never looked up.
-        """
-        from hybridqa.internalize.associative import TASK_ADAPTER
-        from hybridqa.stores.task_adapters import load_task_adapter
-
-        adapters = [self.reader] if self.reader else []
-        folder = self._hypernetwork_folder / TASK_ADAPTER
-        if folder.is_dir():
-            with suppress(AdapterMismatchError):  # another model's: nothing was made on it
-                adapters.append(load_task_adapter(folder, self.base.fingerprint))
-        return {adapter.id: adapter for adapter in adapters}
-
-    @_Part
-    def generator(self) -> TorchGenerator:
-        from hybridqa.models.generator import TorchGenerator
-
-        return TorchGenerator(self.base)
-
-    @_Part
-    def embedder(self) -> Embedder:
-        from hybridqa.models.embedder import SentenceTransformerEmbedder
-
-        return SentenceTransformerEmbedder.from_checkpoint(self.config.index.embedder)
-
-    @_Part
-    def chunker(self) -> Chunker:
-        from hybridqa.chunking import Chunker
-
-        return Chunker(self.base.tokenizer.backend_tokenizer, self.config.index.chunk_tokens)
-
-    @_Part
+    @Part
     def index(self) -> ChunkIndex:
         settings = self.config.index
         index: ChunkIndex
@@ -298,11 +246,11 @@ class HybridQA:
         self._closing.callback(index.close)
         return index
 
-    @_Part
+    @Part
     def adapters(self) -> AdapterStore:
         return AdapterStore(self.home.adapters_path, self.catalog, self.base.name)
 
-    @_Part
+    @Part
     def ingestor(self) -> Ingestor:
         from hybridqa.engines.ingest import Ingestor
 
@@ -312,13 +260,13 @@ class HybridQA:
         ingestor.recover()
         return ingestor
 
-    @_Part
+    @Part
     def retriever(self) -> Retriever:
         from hybridqa.engines.retrieve import Retriever
 
         return Retriever(self.embedder, self.index, self.catalog)
 
-    @_Part
+    @Part
     def answerer(self) -> Answerer:
         from hybridqa.engines.answer import Answerer
         from hybridqa.engines.route import Router
@@ -329,7 +277,7 @@ class HybridQA:
             router=Router(
                 catalog=self.catalog,
                 retriever=self.retriever,
-                policy=self.policy,
+                policy=lambda: self.policy,
                 model_fingerprint=self.base.fingerprint,
                 task_adapter_ids=frozenset(self.task_adapters),
                 hits=settings.hits,
@@ -343,64 +291,23 @@ class HybridQA:
             max_tokens=settings.max_tokens,
             max_question_chars=settings.max_question_chars,
             count_tokens=lambda text: len(self.base.plain_ids(text)),
+            realm=self._realm,
         )
 
-    @_Part
-    def associative(self) -> AssociativeInternalizer:
-        from hybridqa.internalize.associative import AssociativeInternalizer
+    @property
+    def _realm(self) -> str:
+        """Sets this home's prompts apart from others'."""
+        return str(self.home.path)
 
-        settings = self.config.internalize
-        return AssociativeInternalizer.from_checkpoint(
-            self._hypernetwork_folder,
-            self.base,
-            rank=settings.rank,
-            max_rank=settings.max_rank,
-            max_chunks=settings.max_chunks,
-        )
-
-    @_Part
-    def distillation(self) -> Internalizer:
-        from hybridqa.internalize.distillation import DistillationInternalizer
-
-        settings = self.config.internalize
-        return DistillationInternalizer(
-            generator=self.generator,
-            base=self.base,
-            task_adapter=self.reader,
-            rank=settings.rank,
-            steps=settings.distillation_steps,
-            questions=settings.distillation_questions,
-            max_chunks=settings.max_chunks,
-        )
-
-    def internalizer(self, name: str | None = None) -> Internalizer | None:
-        """Return an internalizer by name, by default the configured one; `none` is `None`.
-
-        Raises:
-            ConfigError: There is none of that name.
-        """
-        name = name or self.config.internalize.internalizer
-        if name == "associative":
-            return self.associative
-        if name == "distillation":
-            return self.distillation
-        if name == "none":
-            return None
-        raise ConfigError(
-            f"There is no internalizer `{name}`. Use `associative`, `distillation` or `none`."
-        )
-
-    def _check(self, question: str, document_ids: Sequence[str]) -> None:
-        """Tell of bad input before any model is loaded."""
-        from hybridqa.engines.request import check_documents, checked_question
+    def _checked(
+        self, question: str, arm: Arm | None, document_ids: Sequence[str], style: Style | None
+    ) -> tuple[Arm | None, Style | None]:
+        """Tell of bad input before any model is loaded; names of arms and styles are understood."""
+        from hybridqa.engines.request import check_documents, checked_name, checked_question
 
         checked_question(question, self.config.answer.max_question_chars)
         check_documents(document_ids, self.catalog)
-
-    @property
-    def _hypernetwork_folder(self) -> Path:
-        name = self.config.internalize.hypernetwork
-        return EMBEDDED_CHECKPOINTS / "associative" if name == "embedded" else Path(name)
+        return checked_name(Arm, arm), checked_name(Style, style)
 
 
 def _now() -> datetime:

@@ -1,0 +1,153 @@
+"""Questions asked at the same time are answered in one batch.
+
+One thread runs the model. Between any two tokens it lets new requests in and finished ones go, so
+nobody waits for a stranger's long answer; each request wears its own adapters.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+
+from hybridqa.models.decoding import Batch, Row
+from hybridqa.models.generator import TorchGenerator
+from hybridqa.models.prefixes import Key, PrefixCache
+from hybridqa.protocols import Generation, Prompt
+
+_PREFILL_TOKENS = 1024
+"""Read at once: more would keep the others waiting without being any faster."""
+
+
+class BatchingGenerator:
+    """A `Generator` for many threads. Close it."""
+
+    def __init__(
+        self, generator: TorchGenerator, max_rows: int = 16, prefix_bytes: int = 512 * 2**20
+    ) -> None:
+        """Start the thread.
+
+        Args:
+            generator: Runs the model.
+            max_rows: Requests in a batch.
+            prefix_bytes: Keys and values kept of prompts that were read.
+        """
+        self._generator, self._max_rows = generator, max_rows
+        self._prefixes = PrefixCache(prefix_bytes)
+        self._waiting: deque[tuple[Row, Future[Generation]]] = deque()
+        self._futures: dict[Row, Future[Generation]] = {}
+        self._batch: Batch | None = None
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="generator", daemon=True)
+        self._thread.start()
+
+    @property
+    def model_fingerprint(self) -> str:
+        return self._generator.model_fingerprint
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Generation]:
+        """Return one generation per prompt, in order; see `protocols.Generator`."""
+        rows = self._generator.rows(prompts)  # here, in the caller's thread, bad prompts are told
+        futures: list[Future[Generation]] = [Future() for _ in rows]
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("The generator is closed.")
+            self._waiting.extend(zip(rows, futures, strict=True))
+            self._changed.notify()
+        return [future.result() for future in futures]
+
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
+        """Return the likelihood of each answer after its prompt; see `protocols.Generator`."""
+        known = [
+            self._prefixes.longest(_key(prompt), self._generator.prompt_ids(prompt))
+            for prompt in prompts
+        ]
+        return self._generator.score(prompts, answers, known)
+
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        """Yield the answer's text as it grows, in no batch."""
+        return self._generator.stream(prompt)
+
+    def forget(self, realm: str) -> None:
+        self._prefixes.forget(realm)
+        self._generator.forget(realm)
+
+    def close(self) -> None:
+        """Answer what is asked, then stop."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while self._wait():
+            try:
+                self._admit()
+                if self._batch is not None:
+                    self._batch.step()
+            except BaseException as exc:  # whatever it is, whoever waits must be told
+                self._fail(exc)
+            self._deliver()
+
+    def _wait(self) -> bool:
+        """Return once there is something to do; `False` when there never will be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._batch or self._closed)
+            return bool(self._waiting or self._batch)
+
+    def _admit(self) -> None:
+        """Read the prompts of those who wait, and let them join."""
+        while rows := self._next_rows():
+            keys = [_key(row.asked) for row in rows]
+            known = [
+                self._prefixes.longest(key, row.prompt) for key, row in zip(keys, rows, strict=True)
+            ]
+            new = self._generator.batch(rows, known)
+            new.step()
+            if new.joinable:
+                for n, key in enumerate(keys):
+                    self._prefixes.put(key, new.prefix(n))
+            if self._batch is None:
+                self._batch = new
+            else:
+                self._batch.join(new)
+            self._deliver()
+
+    def _next_rows(self) -> list[Row]:
+        """Take those who have waited longest, as many as are read at once."""
+        rows: list[Row] = []
+        room = self._max_rows - (len(self._batch.rows) if self._batch else 0)
+        if self._batch and not self._batch.joinable:
+            return rows
+        with self._changed:
+            tokens = 0
+            while self._waiting and len(rows) < room:
+                row, future = self._waiting[0]
+                tokens += len(row.prompt)
+                if rows and tokens > _PREFILL_TOKENS:
+                    break
+                self._waiting.popleft()
+                self._futures[row] = future
+                rows.append(row)
+        return rows
+
+    def _deliver(self) -> None:
+        if self._batch is None:
+            return
+        for row in self._batch.drop_done() if self._batch.joinable or self._batch.done else ():
+            self._futures.pop(row).set_result(self._generator.finish(row))
+        if not self._batch.rows:
+            self._batch = None
+
+    def _fail(self, error: BaseException) -> None:
+        """Tell all who are being answered; those who wait may be luckier."""
+        for future in self._futures.values():
+            future.set_exception(error)
+        self._futures.clear()
+        self._batch = None
+
+
+def _key(prompt: Prompt) -> Key:
+    return prompt.realm, tuple(adapter.id for adapter in prompt.adapters)

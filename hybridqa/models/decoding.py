@@ -1,0 +1,239 @@
+"""Greedy decoding of a batch that requests may join and leave between any two tokens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from hybridqa.models.base import BaseModel
+from hybridqa.models.lora import stack, worn
+from hybridqa.models.prefixes import Prefix
+from hybridqa.models.quote import Evidence, QuoteState
+from hybridqa.protocols import Prompt
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+PAD = 0
+"""Stands where no token is; masked, so any will do."""
+
+
+@dataclass(eq=False)
+class Row:
+    """One request while it is being decoded."""
+
+    asked: Prompt
+    prompt: list[int]
+    """Token ids."""
+    evidence: Evidence | None = None
+    began: float = field(default_factory=time.perf_counter)
+    state: QuoteState | None = None
+    quoted: QuoteState | None = None
+    """The last state in which the answer was a span of whole words."""
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    first_token_s: float = 0.0
+    seconds: float = 0.0
+    done: bool = False
+
+    def __post_init__(self) -> None:
+        if self.evidence is not None:
+            self.state = self.evidence.start
+
+    def allowed(self, eos: Sequence[int]) -> list[int] | None:
+        """Return the tokens that may come next; `None` allows all."""
+        if self.evidence is None or self.state is None:
+            return None
+        allowed = list(self.evidence.allowed(self.state))
+        if self.evidence.may_end(self.state) or not allowed:
+            allowed += eos
+        return allowed
+
+    def take(self, token: int, logprob: float, ends: bool) -> None:
+        elapsed_s = time.perf_counter() - self.began
+        if not self.tokens:
+            self.first_token_s = elapsed_s
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        self.seconds = elapsed_s
+        if self.evidence is not None and self.state is not None and not ends:
+            self.state = self.evidence.advance(self.state, token)
+            if self.evidence.may_end(self.state):
+                self.quoted = self.state
+        self.done = ends or len(self.tokens) >= self.asked.max_tokens
+
+
+class Batch:
+    """Rows side by side: prompts are padded on the left, so that all end at the same place."""
+
+    def __init__(
+        self,
+        base: BaseModel,
+        rows: Sequence[Row],
+        eos: Sequence[int],
+        known: Sequence[Prefix | None] = (),
+    ) -> None:
+        """Lay out the rows; nothing is computed yet.
+
+        Args:
+            base: The frozen model.
+            rows: At least one, new.
+            eos: Tokens that end an answer.
+            known: What the model has made of the beginning of each row's prompt.
+        """
+        from transformers import DynamicCache
+
+        self.rows = list(rows)
+        self._base, self._eos = base, list(eos)
+        self._cache = DynamicCache(config=base.model.config)
+        known = known or [None] * len(rows)
+        lengths = [len(prefix.ids) if prefix else 0 for prefix in known]
+        new = [row.prompt[length:] for row, length in zip(self.rows, lengths, strict=True)]
+        self._ids, fresh = _padded(base, new)
+        old = torch.zeros(len(rows), max(lengths), dtype=fresh.dtype, device=fresh.device)
+        for n, length in enumerate(lengths):
+            old[n, old.shape[1] - length :] = 1
+        self._mask = torch.cat([old, fresh], dim=1)
+        self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0)[:, old.shape[1] :]
+        if any(lengths):
+            _fill(self._cache, known, max(lengths))
+        self._restack()
+
+    @property
+    def done(self) -> bool:
+        return all(row.done for row in self.rows)
+
+    @property
+    def joinable(self) -> bool:
+        """Whether rows may join and leave, and beginnings of prompts be kept.
+
+        With a sliding window, which places are remembered depends on how they are laid out.
+        """
+        from transformers.cache_utils import DynamicLayer
+
+        return all(type(layer) is DynamicLayer for layer in self._cache.layers)
+
+    def read(self, keep: int) -> Tensor:
+        """Run the model once.
+
+        Args:
+            keep: How many of the last places to predict from.
+
+        Returns:
+            Log-probabilities, (rows, `keep`, vocabulary).
+        """
+        # The model is held for one step only: whoever reads a stream slowly keeps nobody waiting.
+        with torch.inference_mode(), worn(self._base, self._stacked) as model:
+            logits = model(
+                input_ids=self._ids,
+                attention_mask=self._mask,
+                position_ids=self._positions,
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=keep,
+            ).logits
+            return torch.log_softmax(logits.float(), dim=-1)
+
+    def step(self) -> None:
+        """Every unfinished row gets a token."""
+        logprobs = self.read(keep=1)[:, -1]
+        best = logprobs.argmax(-1).tolist()
+        tokens = [self._choose(row, logprobs[n], best[n]) for n, row in enumerate(self.rows)]
+        self._ids = self._ids.new_tensor(tokens)[:, None]
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
+        self._positions = self._positions[:, -1:] + 1
+
+    def join(self, other: Batch) -> None:
+        """Take in the rows of a batch; both have made a step."""
+        width = max(self._mask.shape[1], other._mask.shape[1])
+        parts = [(batch._layers, width - batch._mask.shape[1]) for batch in (self, other)]
+        self._mask = torch.cat([_widened(batch._mask, width, 1) for batch in (self, other)])
+        self._ids = torch.cat([self._ids, other._ids])
+        self._positions = torch.cat([self._positions, other._positions])
+        for n, layer in enumerate(self._layers):
+            for name in ("keys", "values"):
+                states = [(getattr(layers[n], name), more) for layers, more in parts]
+                wide = [_widened(state, state.shape[2] + more, 2) for state, more in states]
+                setattr(layer, name, torch.cat(wide))
+        self.rows += other.rows
+        self._restack()
+
+    def drop_done(self) -> list[Row]:
+        """Let finished rows leave; returns them."""
+        kept = [n for n, row in enumerate(self.rows) if not row.done]
+        left = [row for row in self.rows if row.done]
+        if not left:
+            return left
+        self.rows = [self.rows[n] for n in kept]
+        if kept:
+            at = torch.tensor(kept, device=self._ids.device)
+            self._ids, self._positions = self._ids[at], self._positions[at]
+            mask = self._mask[at]
+            start = int(mask.any(0).int().argmax())  # places that only they had
+            self._mask = mask[:, start:]
+            for layer in self._layers:
+                layer.keys = layer.keys[at, :, start:]
+                layer.values = layer.values[at, :, start:]
+            self._restack()
+        return left
+
+    def prefix(self, n: int) -> Prefix:
+        """Return what the model made of row `n`'s prompt, in memory of its own."""
+        places = self._mask[n].nonzero()[: len(self.rows[n].prompt), 0]
+        layers = [(layer.keys[n][:, places], layer.values[n][:, places]) for layer in self._layers]
+        return Prefix(tuple(self.rows[n].prompt), layers)
+
+    @property
+    def _layers(self) -> list[Any]:
+        """The cache's layers, whose types are too many for their annotations."""
+        return list(self._cache.layers)
+
+    def _choose(self, row: Row, logprobs: Tensor, best: int) -> int:
+        if row.done:
+            return PAD
+        token, allowed = best, row.allowed(self._eos)
+        if allowed is not None:
+            if not allowed:
+                row.done = True
+                return PAD
+            token = allowed[int(logprobs[torch.tensor(allowed, device=logprobs.device)].argmax())]
+        row.take(token, float(logprobs[token]), token in self._eos)
+        return token
+
+    def _restack(self) -> None:
+        self._stacked = stack(self._base.model, [row.asked.adapters for row in self.rows])
+
+
+def _padded(base: BaseModel, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return token ids and mask, both (sequences, longest), padded on the left."""
+    longest = max(map(len, sequences))
+    ids = torch.tensor([[PAD] * (longest - len(s)) + list(s) for s in sequences])
+    mask = torch.tensor([[0] * (longest - len(s)) + [1] * len(s) for s in sequences])
+    return ids.to(base.device), mask.to(base.device)
+
+
+def _widened(tensor: Tensor, size: int, dim: int) -> Tensor:
+    """Return a tensor padded with zeros in front, along a dimension."""
+    shape = list(tensor.shape)
+    shape[dim] = size - shape[dim]
+    return torch.cat([tensor.new_zeros(shape), tensor], dim) if shape[dim] else tensor
+
+
+def _fill(cache: DynamicCache, known: Sequence[Prefix | None], width: int) -> None:
+    """Lay beginnings of prompts side by side, padded on the left."""
+    some = next(prefix for prefix in known if prefix)
+    for n, parts in enumerate(some.layers):
+        states = []
+        for which, part in enumerate(parts):
+            heads, _, size = part.shape
+            side_by_side = part.new_zeros(len(known), heads, width, size)
+            for row, prefix in enumerate(known):
+                if prefix:
+                    side_by_side[row, :, width - len(prefix.ids) :] = prefix.layers[n][which]
+            states.append(side_by_side)
+        cache.update(states[0], states[1], n)

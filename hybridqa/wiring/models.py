@@ -1,0 +1,150 @@
+"""The models of a process: what all homes that it has open can share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hybridqa.config import Config
+from hybridqa.errors import AdapterError, AdapterMismatchError, ConfigError
+from hybridqa.models.turns import Turns
+from hybridqa.protocols import Embedder, Generator, Internalizer
+from hybridqa.types import Adapter
+from hybridqa.wiring.part import Part
+
+if TYPE_CHECKING:
+    from hybridqa.chunking import Chunker
+    from hybridqa.internalize.associative import AssociativeInternalizer
+    from hybridqa.models.base import BaseModel
+
+EMBEDDED_CHECKPOINTS = Path(__file__).parents[1] / "checkpoints" / "smollm2-135m-instruct"
+"""The reader and the hypernetwork that ship with the package."""
+
+
+class Models:
+    """Each is loaded when first used, once. None of them knows of any document."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._building = threading.RLock()
+        self._turns = Turns()
+
+    def forget(self, realm: str) -> None:
+        """Drop what the models keep of a realm's prompts."""
+        if "generator" in self.__dict__:  # else it has read nothing yet
+            self.generator.forget(realm)
+
+    @Part
+    def base(self) -> BaseModel:
+        from hybridqa.models.base import BaseModel
+
+        model = self.config.model
+        return BaseModel.from_checkpoint(model.name, model.dtype, model.device, self._turns)
+
+    @Part
+    def reader(self) -> Adapter | None:
+        from hybridqa.models.lora import stack
+        from hybridqa.stores.task_adapters import load_task_adapter
+
+        folder = self.config.model.reader
+        if folder is None:
+            return None
+        path = EMBEDDED_CHECKPOINTS / "reader" if folder == "embedded" else Path(folder)
+        try:
+            reader = load_task_adapter(path, self.base.fingerprint)
+            stack(self.base.model, [[reader]])
+        except AdapterError as exc:
+            raise ConfigError(
+                f"The reader `{folder}` does not fit the model `{self.base.name}`: {exc} Set "
+                "`model: reader:` to `null`, or to a reader that was trained for this model."
+            ) from exc
+        return reader
+
+    @Part
+    def task_adapters(self) -> Mapping[str, Adapter]:
+        """By id, what adapters in the catalog may have been made on.
+
+        An id depends on the model too, so one that does not fit is never looked up.
+        """
+        from hybridqa.internalize.associative import TASK_ADAPTER
+        from hybridqa.stores.task_adapters import load_task_adapter
+
+        adapters = [self.reader] if self.reader else []
+        folder = self._hypernetwork_folder / TASK_ADAPTER
+        if folder.is_dir():
+            with suppress(AdapterMismatchError):  # another model's: nothing was made on it
+                adapters.append(load_task_adapter(folder, self.base.fingerprint))
+        return {adapter.id: adapter for adapter in adapters}
+
+    @Part
+    def generator(self) -> Generator:
+        from hybridqa.models.generator import TorchGenerator
+
+        return TorchGenerator(self.base)
+
+    @Part
+    def embedder(self) -> Embedder:
+        from hybridqa.models.embedder import SentenceTransformerEmbedder
+
+        return SentenceTransformerEmbedder.from_checkpoint(
+            self.config.index.embedder, lock=self._turns
+        )
+
+    @Part
+    def chunker(self) -> Chunker:
+        from hybridqa.chunking import Chunker
+
+        return Chunker(self.base.tokenizer.backend_tokenizer, self.config.index.chunk_tokens)
+
+    @Part
+    def associative(self) -> AssociativeInternalizer:
+        from hybridqa.internalize.associative import AssociativeInternalizer
+
+        settings = self.config.internalize
+        return AssociativeInternalizer.from_checkpoint(
+            self._hypernetwork_folder,
+            self.base,
+            rank=settings.rank,
+            max_rank=settings.max_rank,
+            max_chunks=settings.max_chunks,
+        )
+
+    @Part
+    def distillation(self) -> Internalizer:
+        from hybridqa.internalize.distillation import DistillationInternalizer
+
+        settings = self.config.internalize
+        return DistillationInternalizer(
+            generator=self.generator,
+            base=self.base,
+            task_adapter=self.reader,
+            rank=settings.rank,
+            steps=settings.distillation_steps,
+            questions=settings.distillation_questions,
+            max_chunks=settings.max_chunks,
+        )
+
+    def internalizer(self, name: str | None = None) -> Internalizer | None:
+        """Return an internalizer by name, by default the configured one; `none` is `None`.
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        name = name or self.config.internalize.internalizer
+        if name == "associative":
+            return self.associative
+        if name == "distillation":
+            return self.distillation
+        if name == "none":
+            return None
+        raise ConfigError(
+            f"There is no internalizer `{name}`. Use `associative`, `distillation` or `none`."
+        )
+
+    @property
+    def _hypernetwork_folder(self) -> Path:
+        name = self.config.internalize.hypernetwork
+        return EMBEDDED_CHECKPOINTS / "associative" if name == "embedded" else Path(name)
