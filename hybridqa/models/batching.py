@@ -13,11 +13,13 @@ from concurrent.futures import Future
 
 from hybridqa.models.decoding import Batch, Row
 from hybridqa.models.generator import TorchGenerator
-from hybridqa.models.prefixes import Key, PrefixCache
+from hybridqa.models.prefixes import Key, Prefix, PrefixCache
 from hybridqa.protocols import Generation, Prompt
 
 _PREFILL_TOKENS = 1024
 """Read at once: more would keep the others waiting without being any faster."""
+_PADDING = 0.2
+"""Share of a row that may be padding."""
 
 
 class BatchingGenerator:
@@ -87,9 +89,11 @@ class BatchingGenerator:
                 self._admit()
                 if self._batch is not None:
                     self._batch.step()
+                    self._deliver(self._batch)
+                    if not self._batch.rows:
+                        self._batch = None
             except BaseException as exc:  # whatever it is, whoever waits must be told
                 self._fail(exc)
-            self._deliver()
 
     def _wait(self) -> bool:
         """Return once there is something to do; `False` when there never will be."""
@@ -99,47 +103,43 @@ class BatchingGenerator:
 
     def _admit(self) -> None:
         """Read the prompts of those who wait, and let them join."""
-        while rows := self._next_rows():
-            keys = [_key(row.asked) for row in rows]
-            known = [
-                self._prefixes.longest(key, row.prompt) for key, row in zip(keys, rows, strict=True)
-            ]
-            new = self._generator.batch(rows, known)
+        read: list[Batch] = []
+        waiting = self._admitted()
+        while waiting:
+            known = [self._prefixes.longest(_key(row.asked), row.prompt) for row in waiting]
+            group = _alike(waiting, known)
+            rows = [waiting[n] for n in group]
+            new = self._generator.batch(rows, [known[n] for n in group])
             new.step()
             if new.joinable:
-                for n, key in enumerate(keys):
-                    self._prefixes.put(key, new.prefix(n))
-            if self._batch is None:
-                self._batch = new
-            else:
-                self._batch.join(new)
-            self._deliver()
+                for n, row in enumerate(rows):
+                    self._prefixes.put(_key(row.asked), new.prefix(n))
+            self._deliver(new)
+            if new.rows:
+                read.append(new)
+            waiting = [row for row in waiting if row not in rows]
+        if self._batch is None and read:
+            self._batch = read.pop(0)
+        if self._batch is not None:
+            self._batch.join(read)
 
-    def _next_rows(self) -> list[Row]:
-        """Take those who have waited longest, as many as are read at once."""
+    def _admitted(self) -> list[Row]:
+        """Take those who have waited longest, as many as there is room for."""
+        room = self._max_rows
+        if self._batch is not None:
+            room = room - len(self._batch.rows) if self._batch.joinable else 0
         rows: list[Row] = []
-        room = self._max_rows - (len(self._batch.rows) if self._batch else 0)
-        if self._batch and not self._batch.joinable:
-            return rows
         with self._changed:
-            tokens = 0
             while self._waiting and len(rows) < room:
-                row, future = self._waiting[0]
-                tokens += len(row.prompt)
-                if rows and tokens > _PREFILL_TOKENS:
-                    break
-                self._waiting.popleft()
+                row, future = self._waiting.popleft()
                 self._futures[row] = future
                 rows.append(row)
         return rows
 
-    def _deliver(self) -> None:
-        if self._batch is None:
-            return
-        for row in self._batch.drop_done() if self._batch.joinable or self._batch.done else ():
+    def _deliver(self, batch: Batch) -> None:
+        """Return the answers that are done."""
+        for row in batch.drop_done() if batch.joinable or batch.done else ():
             self._futures.pop(row).set_result(self._generator.finish(row))
-        if not self._batch.rows:
-            self._batch = None
 
     def _fail(self, error: BaseException) -> None:
         """Tell all who are being answered; those who wait may be luckier."""
@@ -151,3 +151,22 @@ class BatchingGenerator:
 
 def _key(prompt: Prompt) -> Key:
     return prompt.realm, tuple(adapter.id for adapter in prompt.adapters)
+
+
+def _alike(rows: Sequence[Row], known: Sequence[Prefix | None]) -> list[int]:
+    """Return the numbers of the first row and of those that need little padding beside it."""
+    new = [
+        len(row.prompt) - (len(prefix.ids) if prefix else 0)
+        for row, prefix in zip(rows, known, strict=True)
+    ]
+    order = sorted(range(len(rows)), key=lambda n: abs(new[n] - new[0]))
+    group: list[int] = []
+    for n in order:
+        lengths = [new[m] for m in [*group, n]]
+        if group and (
+            max(lengths) * len(lengths) > _PREFILL_TOKENS
+            or max(lengths) - min(lengths) > max(max(lengths) * _PADDING, 16)
+        ):
+            break
+        group.append(n)
+    return group

@@ -148,19 +148,23 @@ class Batch:
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
         self._positions = self._positions[:, -1:] + 1
 
-    def join(self, other: Batch) -> None:
-        """Take in the rows of a batch; both have made a step."""
-        width = max(self._mask.shape[1], other._mask.shape[1])
-        parts = [(batch._layers, width - batch._mask.shape[1]) for batch in (self, other)]
-        self._mask = torch.cat([_widened(batch._mask, width, 1) for batch in (self, other)])
-        self._ids = torch.cat([self._ids, other._ids])
-        self._positions = torch.cat([self._positions, other._positions])
+    def join(self, others: Sequence[Batch]) -> None:
+        """Take in the rows of other batches; all have made a step."""
+        if not others:
+            return
+        batches = [self, *others]
+        width = max(batch._mask.shape[1] for batch in batches)
+        more = [width - batch._mask.shape[1] for batch in batches]
+        layers = [batch._layers for batch in batches]
         for n, layer in enumerate(self._layers):
             for name in ("keys", "values"):
-                states = [(getattr(layers[n], name), more) for layers, more in parts]
-                wide = [_widened(state, state.shape[2] + more, 2) for state, more in states]
+                states = [getattr(theirs[n], name) for theirs in layers]
+                wide = [_widened(s, s.shape[2] + by, 2) for s, by in zip(states, more, strict=True)]
                 setattr(layer, name, torch.cat(wide))
-        self.rows += other.rows
+        self._mask = torch.cat([_widened(batch._mask, width, 1) for batch in batches])
+        self._ids = torch.cat([batch._ids for batch in batches])
+        self._positions = torch.cat([batch._positions for batch in batches])
+        self.rows = [row for batch in batches for row in batch.rows]
         self._restack()
 
     def drop_done(self) -> list[Row]:

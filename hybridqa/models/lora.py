@@ -30,14 +30,28 @@ class _Change:
     `down` is (d_in, rank) and `up` (rank, d_out), or both have a leading dimension: each row's own.
     """
 
-    def __init__(self, down: Tensor, up: Tensor) -> None:
-        self._down, self._up = down, up
+    def __init__(self, down: Tensor, up: Tensor, rows: Tensor | None = None) -> None:
+        """Keep the factors.
+
+        Args:
+            down: As above.
+            up: As above.
+            rows: Of the batch that are changed; by default all.
+        """
+        self._down, self._up, self._rows = down, up, rows
 
     @cached_property
     def _wide(self) -> tuple[Tensor, Tensor]:
         return self._down.float(), self._up.float()
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def add(self, output: Tensor, x: Tensor) -> None:
+        """Add to the layer's output what the change makes of its input."""
+        if self._rows is None:
+            output += self._of(x)
+        else:
+            output.index_add_(0, self._rows, self._of(x[self._rows]))
+
+    def _of(self, x: Tensor) -> Tensor:
         if x.shape[-2] == 1 and x.device.type == "cpu":
             # One token a row: on a CPU, setting up a product this small in half precision takes
             # longer than the whole product in float32.
@@ -92,32 +106,49 @@ def _contiguous(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ..
 def _adding(changes: Sequence[_Change]) -> Any:
     def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         for change in changes:
-            output += change(args[0])  # nobody else holds the output yet
+            change.add(output, args[0])  # nobody else holds the output yet
         return output
 
     return hook
 
 
 def _batch(model: nn.Module, slot: Sequence[Adapter | None]) -> Iterator[tuple[nn.Module, _Change]]:
-    """Lay the factors of one adapter per row side by side, module by module."""
-    distinct = {id(adapter): adapter for adapter in slot if adapter}.values()
-    shared = slot[0] if all(adapter is slot[0] for adapter in slot) else None
-    for path in {path: None for adapter in distinct for path in adapter.layers}:
-        module = _linear(model, path)
-        weight = module.weight
-        for adapter in distinct:
-            if path in adapter.layers:
-                _check(adapter, path, weight)
-        if shared:
-            layer = shared.layers[path]
-            yield module, _Change(layer.down.to(weight).T, layer.up.to(weight).T)
-        else:
-            layers = [adapter.layers.get(path) if adapter else None for adapter in slot]
-            yield module, _side_by_side(layers, weight)
+    """Lay out the factors of one adapter per row, module by module.
+
+    Adapters that several rows wear, task adapters above all, are laid out once; those of one row
+    stand side by side.
+    """
+    worn_by: dict[int, list[int]] = {}
+    for row, adapter in enumerate(slot):
+        if adapter:
+            worn_by.setdefault(id(adapter), []).append(row)
+    single = [row for rows in worn_by.values() if len(rows) == 1 for row in rows]
+    several = [rows for rows in worn_by.values() if len(rows) > 1]
+    for rows in [single, *several] if single else several:
+        adapters = [slot[row] for row in rows]
+        first = adapters[0]
+        assert first is not None
+        at = None if len(rows) == len(slot) else torch.tensor(rows)
+        paths = (
+            first.layers if rows is not single else {p: 0 for a in adapters if a for p in a.layers}
+        )
+        for path in paths:
+            module = _linear(model, path)
+            weight = module.weight
+            for adapter in {id(a): a for a in adapters if a}.values():
+                if path in adapter.layers:
+                    _check(adapter, path, weight)
+            where = None if at is None else at.to(weight.device)
+            if rows is single and len(rows) > 1:
+                layers = [a.layers.get(path) if a else None for a in adapters]
+                yield module, _Change(*_side_by_side(layers, weight), where)
+            else:
+                layer = first.layers[path]
+                yield module, _Change(layer.down.to(weight).T, layer.up.to(weight).T, where)
 
 
-def _side_by_side(layers: Sequence[LoraLayer | None], weight: Tensor) -> _Change:
-    """Return a change with each row's own factors, padded with zeros to the largest rank."""
+def _side_by_side(layers: Sequence[LoraLayer | None], weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each row's own factors, padded with zeros to the largest rank."""
     rank = max(layer.down.shape[0] for layer in layers if layer)
     down = weight.new_zeros(len(layers), weight.shape[1], rank)
     up = weight.new_zeros(len(layers), rank, weight.shape[0])
@@ -125,7 +156,7 @@ def _side_by_side(layers: Sequence[LoraLayer | None], weight: Tensor) -> _Change
         if layer:
             down[row, :, : layer.down.shape[0]] = layer.down.T
             up[row, : layer.up.shape[1]] = layer.up.T
-    return _Change(down, up)
+    return down, up
 
 
 def _linear(model: nn.Module, path: str) -> nn.Linear:
