@@ -21,6 +21,9 @@ HybridQAError
 ├── StoreError                 the home directory or index is unusable
 │   ├── HomeInUseError         another process has it open
 │   └── IndexUnavailableError  Qdrant does not answer
+├── AccessError                nobody let the caller in
+│   ├── UnauthenticatedError   no valid API key
+│   └── ForbiddenError         a key that does not allow it
 ├── OverloadedError            more is being asked than can be answered; try again later
 └── StaleDocumentError         the document changed while it was being worked on
 """
@@ -174,6 +177,21 @@ class IndexUnavailableError(StoreError):
 
 class StaleDocumentError(HybridQAError):
     """The document changed while it was being worked on."""
+
+
+class AccessError(HybridQAError):
+    """Nobody let the caller in."""
+
+
+class UnauthenticatedError(AccessError):
+    """There is no valid API key."""
+
+    challenge = "Bearer"
+    """How a key is to be given (RFC 9110)."""
+
+
+class ForbiddenError(AccessError):
+    """The API key does not allow it."""
 
 
 class OverloadedError(HybridQAError):

@@ -25,7 +25,7 @@ class SpeedRow:
     low: float
     high: float
     """Least and greatest of the repeats."""
-    unit: Literal["x", "s", "ms", "GB"]
+    unit: Literal["x", "s", "ms", "GB", "questions"]
     """`x`: a ratio of two times or sizes."""
     target: float
     at_least: bool

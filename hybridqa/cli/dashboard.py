@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hybridqa.cli.serve import announce, listen
 from hybridqa.cli.session import JsonOption, Session, as_path, reported
 from hybridqa.errors import InputError
 
@@ -58,8 +57,6 @@ def serve(
     """Show runs in the browser, read anew whenever they change. Ctrl-C ends it."""
     session = Session.of(context, None, None, as_json)
     with reported(session.json):
-        import socket
-
         try:
             import uvicorn
 
@@ -70,17 +67,6 @@ def serve(
             ) from exc
 
         app = create_dashboard(folder)
-        try:
-            listening = socket.create_server((host, port))
-        except OSError as exc:
-            raise InputError(
-                f"Port {port} of `{host}` cannot be used: {exc.strerror or exc}. Choose others "
-                "with `--host` and `--port`."
-            ) from exc
-        url = f"http://{host}:{listening.getsockname()[1]}/"
-        if session.json:
-            sys.stdout.write(json.dumps({"url": url}) + "\n")
-            sys.stdout.flush()
-        else:
-            session.console.print(f"Serving {folder} at {url} (Ctrl-C ends it)", markup=False)
+        listening = listen(host, port)
+        announce(session, f"Serving {folder}", host, listening)
         uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listening])

@@ -1,4 +1,4 @@
-"""`eval qa`, `bench` and `fetch`."""
+"""`eval qa` and `fetch`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ def register(app: typer.Typer) -> None:
     dashboard.register(group)
     replay.register(group)
     app.add_typer(group, name="eval")
-    app.command()(bench)
     app.command()(fetch)
 
 
@@ -83,39 +82,6 @@ def qa(
                 return
             console.print(report.table(result))
             console.print(report.differences(result))
-
-        session.show(result.as_dict(), render)
-
-
-def bench(
-    context: typer.Context,
-    only: Annotated[
-        str | None, typer.Option(metavar="ROWS", help="Comma-separated rows; default: all.")
-    ] = None,
-    quick: Annotated[bool, typer.Option(help="Small sizes: does it run?")] = False,
-    markdown: MarkdownOption = False,
-    home: HomeOption = None,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure speed and memory as ratios of two things timed side by side.
-
-    Leave the machine alone meanwhile.
-    """
-    session = Session.of(context, home, config, as_json)
-    with reported(session.json):
-        from hybridqa.eval import speed
-
-        chosen = comma_separated(only or "")
-        with session.progress() as advance:
-            advance("loading models", 0, 1)
-            result = speed.run_speed(session.config(), chosen, quick, advance)
-
-        def render(console: Console) -> None:
-            if markdown:
-                typer.echo(speed.markdown(result))
-            else:
-                console.print(speed.table(result))
 
         session.show(result.as_dict(), render)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hybridqa.cli import adapters, documents, evaluation, questions
+from hybridqa.cli import adapters, bench, documents, evaluation, keys, questions, serve
 from hybridqa.cli.session import BAD_INPUT, ConfigOption, HomeOption, JsonOption, show_error
 
 app = typer.Typer(
@@ -43,6 +43,9 @@ documents.register(app)
 questions.register(app)
 adapters.register(app)
 evaluation.register(app)
+bench.register(app)
+serve.register(app)
+keys.register(app)
 
 
 def main() -> None:

@@ -20,6 +20,8 @@ _PREFILL_TOKENS = 1024
 """Read at once: more would keep the others waiting without being any faster."""
 _PADDING = 0.2
 """Share of a row that may be padding."""
+_FREE_PADDING = 64
+"""Tokens of padding that cost less than running the model once more."""
 
 
 class BatchingGenerator:
@@ -165,7 +167,7 @@ def _alike(rows: Sequence[Row], known: Sequence[Prefix | None]) -> list[int]:
         lengths = [new[m] for m in [*group, n]]
         if group and (
             max(lengths) * len(lengths) > _PREFILL_TOKENS
-            or max(lengths) - min(lengths) > max(max(lengths) * _PADDING, 16)
+            or max(lengths) - min(lengths) > max(max(lengths) * _PADDING, _FREE_PADDING)
         ):
             break
         group.append(n)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +27,22 @@ EMBEDDED_CHECKPOINTS = Path(__file__).parents[1] / "checkpoints" / "smollm2-135m
 class Models:
     """Each is loaded when first used, once. None of them knows of any document."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, config: Config, max_batch: int = 1) -> None:
+        """Keep the settings.
+
+        Args:
+            config: All settings.
+            max_batch: Questions that may be generated together; more than one starts a thread, and
+                `close` ends it.
+        """
+        self.config, self._max_batch = config, max_batch
         self._building = threading.RLock()
         self._turns = Turns()
+        self._closing = ExitStack()
+
+    def close(self) -> None:
+        """Finish what is being generated. Closing twice is fine."""
+        self._closing.close()
 
     def forget(self, realm: str) -> None:
         """Drop what the models keep of a realm's prompts."""
@@ -83,7 +95,14 @@ class Models:
     def generator(self) -> Generator:
         from hybridqa.models.generator import TorchGenerator
 
-        return TorchGenerator(self.base)
+        generator = TorchGenerator(self.base)
+        if self._max_batch == 1:
+            return generator
+        from hybridqa.models.batching import BatchingGenerator
+
+        batching = BatchingGenerator(generator, self._max_batch)
+        self._closing.callback(batching.close)
+        return batching
 
     @Part
     def embedder(self) -> Embedder:

@@ -17,11 +17,12 @@ from hybridqa.protocols import ChunkIndex, Embedder, Generator, Internalizer
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.stores.catalog import Catalog
 from hybridqa.stores.home import Home
+from hybridqa.stores.policies import PolicyStore, StoredPolicy
 from hybridqa.stores.question_log import QuestionLog
 from hybridqa.types import Adapter, AdapterRecord, Answer, Arm, Decision, Document, Style
 from hybridqa.wiring.models import Models
 from hybridqa.wiring.part import Part
-from hybridqa.wiring.policies import load_policy
+from hybridqa.wiring.policies import load_policy, parse_policy
 
 if TYPE_CHECKING:
     from hybridqa.chunking import Chunker
@@ -77,18 +78,21 @@ class HybridQA:
         Raises:
             HomeInUseError: Another process has it open.
             StoreError: It cannot be written, or is not a home directory.
-            ConfigError: The config names a policy that is not there.
+            ConfigError: The config names a policy that is not there. A policy that was put into
+                the home goes before it.
         """
         self.config = config
         self.models = models or Models(config)
-        self.policy = load_policy(config.policy)
-        """In force for every question from now on; may be replaced at any time."""
         self._building = threading.RLock()
         with ExitStack() as stack:
             self.home = stack.enter_context(Home(home))
             self.catalog = Catalog(self.home.catalog_path)
             self.log = QuestionLog(self.home.path / "questions.jsonl", self.catalog.live_hashes)
             stack.callback(self.catalog.close)
+            self.policies = PolicyStore(self.home.path / "policies")
+            stored = self.policies.current()
+            self.policy = parse_policy(stored.text) if stored else load_policy(config.policy)
+            """In force for every question from now on; may be replaced at any time."""
             self._closing = stack.pop_all()
 
     def close(self) -> None:
@@ -209,6 +213,23 @@ class HybridQA:
             removed = self.ingestor.delete(document_id)
         self.models.forget(self._realm)
         return removed
+
+    def put_policy(self, text: str, expected: int | None = None) -> StoredPolicy:
+        """Put a policy in force, here and whenever this home is opened.
+
+        Args:
+            text: YAML, as in `configs/policy`.
+            expected: As for `PolicyStore.put`.
+
+        Raises:
+            ConfigError: It is not a policy.
+            PolicyConflictError: Another version is in force than expected.
+        """
+        policy = parse_policy(text)
+        with self._building:
+            stored = self.policies.put(text, expected)
+            self.policy = policy
+        return stored
 
     # What it is made of
 

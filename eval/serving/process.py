@@ -1,0 +1,163 @@
+"""A service in a process of its own, on an empty home, and its clients."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from hybridqa.errors import HybridQAError
+from hybridqa.types import Document
+
+_START_S = 180.0
+_ANSWER_S = 300.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that is ready."""
+
+    url: str
+    pid: int
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=_ANSWER_S)
+
+    def memory_bytes(self) -> int | None:
+        """Return what it holds in memory; `None` where the system does not tell."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:
+            return None
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
+
+
+@contextmanager
+def running(home: Path, config: Path | None = None) -> Iterator[Running]:
+    """Start `hybridqa serve` on a free port and end it with the block.
+
+    Raises:
+        HybridQAError: It does not get ready.
+    """
+    command = [sys.executable, "-m", "hybridqa", "--home", str(home), "--json"]
+    command += ["--config", str(config)] if config else []
+    process = subprocess.Popen(
+        [*command, "serve", "--no-auth", "--port", "0"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        told = process.stdout.readline()
+        service = Running(str(json.loads(told).get("url")) if told else "", process.pid)
+        if not told or not _ready(service, process):
+            raise HybridQAError(
+                f"`hybridqa serve` did not get ready within {_START_S:.0f} s (exit code "
+                f"{process.poll()}). Start it by hand to see why."
+            )
+        yield service
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _ready(service: Running, process: subprocess.Popen[str]) -> bool:
+    until = time.monotonic() + _START_S
+    with service.client() as client:
+        while time.monotonic() < until and process.poll() is None:
+            try:
+                if client.get("readyz").status_code == 200:
+                    return True
+            except httpx.TransportError:
+                pass
+            time.sleep(0.2)
+    return False
+
+
+def take_in(client: httpx.Client, documents: Sequence[Document]) -> None:
+    """Send documents, and wait until they are in.
+
+    Raises:
+        HybridQAError: One is refused.
+    """
+    sent = [{"id": d.id, "title": d.title, "text": d.text} for d in documents]
+    answer = client.post("v1/documents", json={"documents": sent})
+    answer.raise_for_status()
+    job = answer.json()
+    while job["state"] in {"queued", "running"}:
+        time.sleep(0.2)
+        job = client.get(f"v1/jobs/{job['id']}").raise_for_status().json()
+    errors = [result["error"] for result in job["results"] if result.get("error")]
+    if errors:
+        raise HybridQAError(f"{len(errors)} documents were not taken in. The first: {errors[0]}")
+
+
+@dataclass
+class Load:
+    """What clients saw."""
+
+    seconds: list[float] = field(default_factory=list)
+    """Of each answered question."""
+    failed: list[str] = field(default_factory=list)
+    """Why a question has no answer."""
+    wall_s: float = 0.0
+
+    @property
+    def per_second(self) -> float:
+        return len(self.seconds) / self.wall_s
+
+
+Asked = tuple[str, str]
+"""A document's id, and a question about it."""
+
+
+def ask(client: httpx.Client, asked: Asked) -> None:
+    """Ask a question of one document.
+
+    Raises:
+        httpx.HTTPError: There is no answer.
+    """
+    document, question = asked
+    client.post(
+        "v1/answers", json={"question": question, "documents": [document]}
+    ).raise_for_status()
+
+
+def drive(
+    service: Running, by_client: Sequence[Iterator[Asked]], until: Callable[[], bool]
+) -> Load:
+    """Let clients ask, each one question after another, until they have no more or it is over."""
+    load, lock = Load(), threading.Lock()
+
+    def work(asked: Iterator[Asked]) -> None:
+        with service.client() as client:
+            for one in asked:
+                if until():
+                    return
+                began = time.perf_counter()
+                try:
+                    ask(client, one)
+                except httpx.HTTPError as exc:
+                    with lock:
+                        load.failed.append(f"{type(exc).__name__}: {exc}")
+                    continue
+                with lock:
+                    load.seconds.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    with ThreadPoolExecutor(len(by_client)) as pool:
+        list(pool.map(work, by_client))
+    load.wall_s = time.perf_counter() - began
+    return load

@@ -1,0 +1,118 @@
+"""`serve`: the REST service."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import sys
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hybridqa.cli.session import ConfigOption, HomeOption, JsonOption, Session, reported
+from hybridqa.errors import InputError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+_MAX_HEADER_BYTES = 32 * 1024
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(serve)
+
+
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
+    no_auth: Annotated[
+        bool, typer.Option("--no-auth", help="Ask for no keys; on this machine only.")
+    ] = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve questions and documents over HTTP, with a page at /. Ctrl-C ends it gracefully."""
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        try:
+            import uvicorn
+
+            from hybridqa.api.app import create_app, create_service
+        except ImportError as exc:
+            raise InputError(
+                f"`{exc.name}` is not installed. Run `pip install 'hybridqa[serve]'`."
+            ) from exc
+
+        if no_auth and not is_loopback(host):
+            raise InputError(
+                f"Without keys, only this machine may ask, but `{host}` is reached from others. "
+                "Use `--host 127.0.0.1`, or make keys with `hybridqa keys create`."
+            )
+        service = create_service(session.home, session.config(), auth=not no_auth)
+        if service.keys is not None and all(key.revoked_at for key in service.keys.list()):
+            service.tenants.close()
+            raise InputError(
+                f"There is no API key in `{session.home}`, so nobody could ask. Make one with "
+                "`hybridqa keys create --scope write`, or use `--no-auth` on this machine."
+            )
+        logging.getLogger("hybridqa").setLevel(logging.INFO)
+        listening = listen(host, port)
+        app = create_app(service)
+        settings = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=service.limits.shutdown_s,
+            h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+            http="h11",
+            ws="none",
+        )
+        announce(session, f"Serving {session.home}", host, listening)
+
+        class Server(uvicorn.Server):
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                service.stopping.set()  # else streams would keep it from ending
+                super().handle_exit(sig, frame)
+
+        Server(settings).run(sockets=[listening])
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address is reached from this machine only."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open a port.
+
+    Raises:
+        InputError: It is taken, or the address is not this machine's.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as exc:
+        raise InputError(
+            f"Port {port} of `{host}` cannot be used: {exc.strerror or exc}. Choose others with "
+            "`--host` and `--port`."
+        ) from exc
+
+
+def announce(session: Session, what: str, host: str, listening: socket.socket) -> None:
+    """Tell where to go."""
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{listening.getsockname()[1]}/"
+    if session.json:
+        sys.stdout.write(json.dumps({"url": url}) + "\n")
+        sys.stdout.flush()
+    else:
+        session.console.print(f"{what} at {url} (Ctrl-C ends it)", markup=False)
