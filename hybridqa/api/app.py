@@ -27,7 +27,7 @@ from hybridqa.api import (
     policy,
     problems,
 )
-from hybridqa.api.limits import BodyLimit, RequestIds
+from hybridqa.api.limits import BodyLimit, Hosts, RequestIds
 from hybridqa.api.metrics import Counted, Metrics
 from hybridqa.api.runs import Dashboards
 from hybridqa.api.security import Access
@@ -95,6 +95,7 @@ def create_app(service: Service, tracer_provider: TracerProvider | None = None) 
         middleware=[
             Middleware(RequestIds),
             Middleware(Counted, metrics=metrics),
+            Middleware(Hosts, only_local=service.keys is None),
             Middleware(
                 BodyLimit,
                 max_bytes=service.limits.max_body_bytes,
@@ -125,7 +126,8 @@ def _life(service: Service):  # type: ignore[no-untyped-def]  # FastAPI's type f
     async def life(app: FastAPI) -> AsyncIterator[None]:
         limiter = to_thread.current_default_thread_limiter()
         limiter.total_tokens = service.limits.max_asking + _OTHER_THREADS
-        threading.Thread(target=_load, args=(service,), name="loading", daemon=True).start()
+        loading = threading.Thread(target=_load, args=(service,), name="loading", daemon=True)
+        loading.start()
         service.worker.start()
         try:
             yield
@@ -133,6 +135,7 @@ def _life(service: Service):  # type: ignore[no-untyped-def]  # FastAPI's type f
             service.stopping.set()
             if not await to_thread.run_sync(service.worker.stop, service.limits.shutdown_s):
                 _log.warning("A document is still being ingested; it is begun anew at next start.")
+            await to_thread.run_sync(loading.join, service.limits.shutdown_s)
             service.tenants.models.close()
             service.tenants.close()
 
@@ -158,6 +161,10 @@ def _telemetry(service: Service, provider: TracerProvider | None):  # type: igno
             "'hybridqa[telemetry]'`."
         ) from exc
     service.observers.append(question_spans(service.tenants.config.model.name, provider))
-    if provider is not None:
-        return {"tracer_provider": provider}
-    return {"auto_configure": True}
+    # Figures have a route of their own, and errors, whose messages name documents, a log.
+    return {
+        "tracer_provider": provider,
+        "auto_configure": provider is None,
+        "metrics": False,
+        "logs": False,
+    }

@@ -58,6 +58,11 @@ class Metrics:
         self._tokens = Counter(
             "hybridqa_tokens_total", "Tokens by kind.", ["kind"], registry=self.registry
         )
+        self._worn = Counter(
+            "hybridqa_adapters_worn_total",
+            "Answers that were given wearing a document's adapter.",
+            registry=self.registry,
+        )
         asking = Gauge(
             "hybridqa_questions_in_flight", "Being answered or waiting.", registry=self.registry
         )
@@ -77,6 +82,7 @@ class Metrics:
             self._question_seconds.labels(arm).observe(seconds)
             self._tokens.labels("prompt").inc(result.prompt_tokens)
             self._tokens.labels("completion").inc(result.completion_tokens)
+            self._worn.inc(result.adapter is not None)
         else:
             arm, what = "none", "refused" if status_of(result) < 500 else "failed"
         self._questions.labels(arm, what).inc()
@@ -127,6 +133,7 @@ class Counted:
             await self._app(scope, receive, send_and_note)
         finally:
             # What is no route, or nobody's method, has no label of its own: there is no end of it.
-            route = getattr(scope.get("route"), "path", "other")
+            path = getattr(scope.get("route"), "path", None)
+            route = "other" if path is None else scope.get("root_path", "") + path
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self._metrics.request(method, route, status, time.perf_counter() - began)

@@ -44,6 +44,8 @@ _ROUTES = (
     ("ask with `--arm retrieval`", "ask with `arm: retrieval`"),
     ("with `--internalizer associative`", "with `internalizer: associative`"),
     ("with `--internalizer none`", "with `internalizer: none`"),
+    (", or raise `answer: max_question_chars` in the config", ""),
+    ("Set the terminal to UTF-8, or type it anew", "Send text without lone surrogates"),
 )
 """What the command line is told, and what is told here."""
 _WORDS = re.compile("(?<=[a-z])(?=[A-Z])")
@@ -138,14 +140,15 @@ def install(app: FastAPI) -> None:
     app.openapi = with_problem  # type: ignore[method-assign]  # FastAPI's documented way
     app.add_exception_handler(RequestValidationError, _invalid)
     for kind in (errors.HybridQAError, OpenAIError, HTTPException, Exception):
-        app.add_exception_handler(kind, _explain)
+        app.add_exception_handler(kind, explain)
 
 
 def request_id_of(request: Request) -> str:
     return str(getattr(request.state, "request_id", "unknown"))
 
 
-def _explain(request: Request, error: Exception) -> Response:
+def explain(request: Request, error: Exception) -> Response:
+    """Return an error as a response; what is our own fault is logged."""
     body = problem(error, request_id_of(request))
     if body["status"] == 500:
         _log.error("Request %s failed.", request_id_of(request), exc_info=error)
@@ -184,7 +187,7 @@ def _response(request: Request, body: dict[str, Any], error: Exception) -> Respo
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     elif status in {429, 503}:
         headers["Retry-After"] = "1"
-    if request.url.path.startswith(OPENAI_PATHS):
+    if request.scope["path"].startswith(OPENAI_PATHS):
         # What is invalid is a bad request there.
         return JSONResponse(_openai(body, error), 400 if status == 422 else status, headers)
     return JSONResponse(body, status, headers, media_type=MEDIA_TYPE)

@@ -18,7 +18,7 @@ from hybridqa.service.tenants import DEFAULT, Tenant
 from hybridqa.stores.keys import Scope
 
 _BEARER = HTTPBearer(
-    auto_error=False, scheme_name="API key", description="From `hybridqa keys create`."
+    auto_error=False, scheme_name="api_key", description="From `hybridqa keys create`."
 )
 _BASIC = HTTPBasic(auto_error=False, realm="hybridqa")
 

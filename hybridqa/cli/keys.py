@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from hybridqa.cli.session import ConfigOption, HomeOption, JsonOption, Session, reported
 from hybridqa.stores.keys import Scope
@@ -45,7 +46,7 @@ def create(
             console.print(secret, markup=False, soft_wrap=True, highlight=False)
             Console(stderr=True).print(
                 f"For tenant `{key.tenant}`, to {key.scope}. Nobody can show it again. Use it as "
-                f"`curl -H 'Authorization: Bearer hqa_...'`.",
+                "`curl -H 'Authorization: Bearer hqa_...' http://127.0.0.1:8000/v1/me`.",
                 markup=False,
                 soft_wrap=True,
             )
@@ -65,10 +66,12 @@ def show(
         keys = _store(session).list()
 
         def render(console: Console) -> None:
-            table = Table("id", "tenant", "scope", "label", "created", "revoked")
+            table = Table(
+                Column("id", no_wrap=True), "tenant", "scope", "label", "created", "revoked"
+            )
             for key in keys:
                 told = _told(key)
-                table.add_row(*(str(told[name] or "") for name in told))
+                table.add_row(*(escape(told[name] or "") for name in told))
             console.print(table)
 
         session.show({"keys": [_told(key) for key in keys]}, render)

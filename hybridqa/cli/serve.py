@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import socket
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 
 _MAX_HEADER_BYTES = 32 * 1024
+_MAX_CONNECTIONS = 1024
 
 
 def register(app: typer.Typer) -> None:
@@ -54,33 +58,55 @@ def serve(
                 "Use `--host 127.0.0.1`, or make keys with `hybridqa keys create`."
             )
         service = create_service(session.home, session.config(), auth=not no_auth)
-        if service.keys is not None and all(key.revoked_at for key in service.keys.list()):
-            service.tenants.close()
-            raise InputError(
-                f"There is no API key in `{session.home}`, so nobody could ask. Make one with "
-                "`hybridqa keys create --scope write`, or use `--no-auth` on this machine."
+        with closing(service.tenants):
+            if service.keys is not None and all(key.revoked_at for key in service.keys.list()):
+                raise InputError(
+                    f"There is no API key in `{session.home}`, so nobody could ask. Make one with "
+                    "`hybridqa keys create --scope write`, or use `--no-auth` on this machine."
+                )
+            app = create_app(service)
+            logging.getLogger("hybridqa").setLevel(logging.INFO)
+            settings = uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=service.limits.shutdown_s,
+                limit_concurrency=_MAX_CONNECTIONS,
+                h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+                http="h11",
+                ws="none",
             )
-        logging.getLogger("hybridqa").setLevel(logging.INFO)
-        listening = listen(host, port)
-        app = create_app(service)
-        settings = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=service.limits.shutdown_s,
-            h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
-            http="h11",
-            ws="none",
-        )
-        announce(session, f"Serving {session.home}", host, listening)
 
-        class Server(uvicorn.Server):
-            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-                service.stopping.set()  # else streams would keep it from ending
-                super().handle_exit(sig, frame)
+            class Server(uvicorn.Server):
+                async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                    service.stopping.set()  # else streams would keep it from ending
+                    service.worker.stop(0)  # takes up no other document while answers are finished
+                    await super().shutdown(sockets)
 
-        Server(settings).run(sockets=[listening])
+            server = Server(settings)
+
+            def end(sig: int, frame: FrameType | None) -> None:
+                server.should_exit = True
+
+            with listen(host, port) as listening, _handled(end):
+                announce(session, f"Serving {session.home}", host, listening)
+                server.run(sockets=[listening])
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have SIGINT and SIGTERM handled.
+
+    uvicorn handles them itself while it runs, and raises them again once it has ended; but to end
+    when told to is no failure.
+    """
+    before = {sig: signal.signal(sig, handler) for sig in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for sig, handler_before in before.items():
+            signal.signal(sig, handler_before)
 
 
 def is_loopback(host: str) -> bool:

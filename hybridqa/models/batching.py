@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 from hybridqa.models.decoding import Batch, Row
 from hybridqa.models.generator import TorchGenerator
@@ -40,6 +41,7 @@ class BatchingGenerator:
         self._generator, self._max_rows = generator, max_rows
         self._prefixes = PrefixCache(prefix_bytes)
         self._waiting: deque[tuple[Row, Future[Generation]]] = deque()
+        self._scoring: deque[_Scoring] = deque()
         self._futures: dict[Row, Future[Generation]] = {}
         self._batch: Batch | None = None
         self._changed = threading.Condition()
@@ -64,11 +66,16 @@ class BatchingGenerator:
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         """Return the likelihood of each answer after its prompt; see `protocols.Generator`."""
-        known = [
-            self._prefixes.longest(_key(prompt), self._generator.prompt_ids(prompt))
-            for prompt in prompts
+        scores = [
+            _Scoring(prompt, answer, self._generator.prompt_ids(prompt))
+            for prompt, answer in zip(prompts, answers, strict=True)
         ]
-        return self._generator.score(prompts, answers, known)
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("The generator is closed.")
+            self._scoring.extend(scores)
+            self._changed.notify()
+        return [scoring.future.result() for scoring in scores]
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Yield the answer's text as it grows, in no batch."""
@@ -88,6 +95,7 @@ class BatchingGenerator:
     def _run(self) -> None:
         while self._wait():
             try:
+                self._score()
                 self._admit()
                 if self._batch is not None:
                     self._batch.step()
@@ -100,8 +108,33 @@ class BatchingGenerator:
     def _wait(self) -> bool:
         """Return once there is something to do; `False` when there never will be."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._batch or self._closed)
-            return bool(self._waiting or self._batch)
+            self._changed.wait_for(
+                lambda: self._waiting or self._scoring or self._batch or self._closed
+            )
+            return bool(self._waiting or self._scoring or self._batch)
+
+    def _score(self) -> None:
+        """Judge all answers that wait for it: they are nearly done."""
+        with self._changed:
+            waiting = list(self._scoring)
+            self._scoring.clear()
+        while waiting:
+            known = [self._prefixes.longest(_key(each.prompt), each.ids) for each in waiting]
+            group = _alike([each.ids for each in waiting], known)
+            judged = [waiting[n] for n in group]
+            try:
+                scores = self._generator.score(
+                    [each.prompt for each in judged],
+                    [each.answer for each in judged],
+                    [known[n] for n in group],
+                )
+            except Exception as exc:
+                for each in judged:
+                    each.future.set_exception(exc)
+            else:
+                for each, score in zip(judged, scores, strict=True):
+                    each.future.set_result(score)
+            waiting = [each for each in waiting if each not in judged]
 
     def _admit(self) -> None:
         """Read the prompts of those who wait, and let them join."""
@@ -109,7 +142,7 @@ class BatchingGenerator:
         waiting = self._admitted()
         while waiting:
             known = [self._prefixes.longest(_key(row.asked), row.prompt) for row in waiting]
-            group = _alike(waiting, known)
+            group = _alike([row.prompt for row in waiting], known)
             rows = [waiting[n] for n in group]
             new = self._generator.batch(rows, [known[n] for n in group])
             new.step()
@@ -126,10 +159,16 @@ class BatchingGenerator:
             self._batch.join(read)
 
     def _admitted(self) -> list[Row]:
-        """Take those who have waited longest, as many as there is room for."""
+        """Take those who have waited longest, as many as there is room for.
+
+        But first let the batch shrink to their number: prompts that are read together, and answers
+        that are written together, cost little more than one.
+        """
         room = self._max_rows
         if self._batch is not None:
-            room = room - len(self._batch.rows) if self._batch.joinable else 0
+            active = len(self._batch.rows)
+            together = self._batch.joinable and len(self._waiting) >= active
+            room = room - active if together else 0
         rows: list[Row] = []
         with self._changed:
             while self._waiting and len(rows) < room:
@@ -151,17 +190,28 @@ class BatchingGenerator:
         self._batch = None
 
 
+@dataclass(frozen=True, eq=False)
+class _Scoring:
+    """An answer to be judged."""
+
+    prompt: Prompt
+    answer: str
+    ids: Sequence[int]
+    """Of the prompt."""
+    future: Future[float] = field(default_factory=Future)
+
+
 def _key(prompt: Prompt) -> Key:
     return prompt.realm, tuple(adapter.id for adapter in prompt.adapters)
 
 
-def _alike(rows: Sequence[Row], known: Sequence[Prefix | None]) -> list[int]:
-    """Return the numbers of the first row and of those that need little padding beside it."""
+def _alike(prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None]) -> list[int]:
+    """Return the numbers of the first prompt and of those that need little padding beside it."""
     new = [
-        len(row.prompt) - (len(prefix.ids) if prefix else 0)
-        for row, prefix in zip(rows, known, strict=True)
+        len(prompt) - (len(prefix.ids) if prefix else 0)
+        for prompt, prefix in zip(prompts, known, strict=True)
     ]
-    order = sorted(range(len(rows)), key=lambda n: abs(new[n] - new[0]))
+    order = sorted(range(len(new)), key=lambda n: abs(new[n] - new[0]))
     group: list[int] = []
     for n in order:
         lengths = [new[m] for m in [*group, n]]

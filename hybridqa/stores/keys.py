@@ -17,15 +17,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 from filelock import FileLock
-from pydantic import AwareDatetime, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from hybridqa.errors import StoreError, UnknownKeyError
+from hybridqa.errors import InputError, StoreError, UnknownKeyError
 from hybridqa.stores.disk import disk_errors, sync_folder, write_durably
 
 _PREFIX = "hqa"
+_MAX_LABEL_CHARS = 200
 
 
 class Scope(StrEnum):
@@ -50,7 +52,7 @@ class ApiKey:
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class _Stored:
     key: ApiKey
-    sha256: str
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 
 
 _FILE = TypeAdapter(list[_Stored])
@@ -61,7 +63,7 @@ class KeyStore:
 
     def __init__(self, path: str | Path) -> None:
         """Name the file; it is made with the first key."""
-        self._path = Path(path)
+        self._path = Path(path).expanduser().absolute()
         self._lock = threading.Lock()
         self._known: tuple[tuple[int, int, int] | None, dict[str, _Stored]] = (None, {})
 
@@ -70,7 +72,16 @@ class KeyStore:
 
         Returns:
             The key, and its secret, which nobody can tell again.
+
+        Raises:
+            InputError: The label is no short line of text.
+            StoreError: The file is damaged, or cannot be written.
         """
+        if len(label) > _MAX_LABEL_CHARS or not label.isprintable():
+            raise InputError(
+                f"{label!a:.80} cannot be the label of a key. Use up to {_MAX_LABEL_CHARS} "
+                "characters on one line."
+            )
         key = ApiKey(
             id=secrets.token_hex(6),
             tenant=tenant,
@@ -137,7 +148,8 @@ class _Change:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         try:
-            self._stored = _parsed(self._path) if self._path.exists() else {}
+            with disk_errors("read the API keys", self._path):
+                self._stored = _parsed(self._path) if self._path.exists() else {}
         except BaseException:
             self._lock.release()
             raise

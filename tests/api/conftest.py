@@ -1,6 +1,6 @@
 """A whole service on fake models."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,18 @@ from starlette.testclient import TestClient
 from hybridqa.api.app import create_app, create_service
 from hybridqa.config import AnswerConfig, Config, InternalizeConfig, ModelConfig, ServeConfig
 from hybridqa.stores.keys import Scope
-from hybridqa.testing import FakeEmbedder, FakeGenerator, FakeInternalizer, tiny_model
+from hybridqa.testing import (
+    FakeEmbedder,
+    FakeGenerator,
+    FakeInternalizer,
+    best_sentence,
+    tiny_model,
+)
 from hybridqa.types import Document
 from hybridqa.wiring import Models
+
+Answer = Callable[[str, Sequence[str]], str]
+"""From a question and the texts seen to what is answered."""
 
 BASE = tiny_model()
 LAMP = "The Corvane lamp was designed by Ilse Marrow in 1987. It weighs 840 grams."
@@ -25,11 +34,11 @@ class Internalizer(FakeInternalizer):
     task_adapter = None
 
 
-def fake_models(config: Config) -> Models:
-    """Return models that load in no time; `FakeGenerator` answers by the words of the question."""
+def fake_models(config: Config, answer: Answer = best_sentence) -> Models:
+    """Return models that load in no time; by default they answer by the words of the question."""
     models = Models(config)
     models.base = BASE
-    models.generator = FakeGenerator(model_fingerprint=BASE.fingerprint)
+    models.generator = FakeGenerator(answer, model_fingerprint=BASE.fingerprint)
     models.embedder = FakeEmbedder(dimension=256)
     models.associative = Internalizer(BASE.fingerprint)
     return models
@@ -50,11 +59,13 @@ class Serving:
     def __init__(self, root: Path, auth: bool, config: Config) -> None:
         self.root = root
         self._up = ExitStack()
-        self.models = fake_models(config)
+        self.answer: Answer = best_sentence
+        """Of its generator; may be replaced at any time."""
+        self.models = fake_models(config, lambda question, texts: self.answer(question, texts))
         self.service = create_service(root, config, self.models, auth)
         self.app: FastAPI = create_app(self.service)
         self.client = self._up.enter_context(
-            TestClient(self.app, raise_server_exceptions=False, base_url="http://service")
+            TestClient(self.app, raise_server_exceptions=False, base_url="http://localhost")
         )
 
     def client_of(self, tenant: str, scope: Scope = Scope.WRITE) -> TestClient:
@@ -65,7 +76,7 @@ class Serving:
         return TestClient(
             self.app,
             raise_server_exceptions=False,
-            base_url="http://service",
+            base_url="http://localhost",
             headers={"Authorization": f"Bearer {secret}"},
         )
 
