@@ -17,7 +17,7 @@ define install-torch
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check lint format bench eval lock clean fetch browser
+.PHONY: help demo test test-slow check lint format bench eval serve lock clean fetch browser
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -57,6 +57,9 @@ eval: $(READY) browser ## ask all arms, write their figures into the README (an 
 	test ! -d $(DEV) || $(RUN)fairytale --data $(DEV)/fairytaleqa_sections_val.jsonl.gz --limit 60
 	$(BIN)/python -m hybridqa.eval.publish README.md eval/pictures/dashboard.png sample=build/eval/sample \
 		$$(cd build/eval && for run in xquad fairytale; do test ! -d $$run || echo $$run=build/eval/$$run; done)
+
+serve: $(READY) ## the REST service for this machine, with a page at http://127.0.0.1:8000
+	$(BIN)/hybridqa serve --no-auth
 
 fetch: $(READY)
 	$(BIN)/python -m hybridqa fetch

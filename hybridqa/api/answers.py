@@ -45,7 +45,7 @@ def router(service: Service, access: Access) -> APIRouter:
             **problems(404, 409),
             200: {
                 "description": "The answer, or events if `stream` is true.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                "content": {"text/event-stream": {}},
             },
         },
     )

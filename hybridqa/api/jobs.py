@@ -149,7 +149,7 @@ def router(service: Service, access: Access) -> APIRouter:
             200: {
                 "description": "Events `job`: `id` is the version, `data` the job. The stream "
                 "ends when the job does.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                "content": {"text/event-stream": {}},
             },
             204: {"description": "The job ended with the event that the client saw last."},
         },

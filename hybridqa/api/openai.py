@@ -132,7 +132,7 @@ def router(service: Service, access: Access) -> APIRouter:
                 "description": "A chat completion, or chunks of it if `stream` is true.",
                 "content": {
                     "application/json": {"schema": {"type": "object"}},
-                    "text/event-stream": {"schema": {"type": "string"}},
+                    "text/event-stream": {},
                 },
             },
         },
