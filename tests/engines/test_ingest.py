@@ -1,6 +1,8 @@
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +11,17 @@ from typing import Any
 import pytest
 
 from hybridqa.engines.ingest import IngestStatus
-from hybridqa.errors import InternalizeError, SourceError, StoreError, UnknownDocumentError
+from hybridqa.errors import (
+    InternalizeError,
+    SourceError,
+    StaleDocumentError,
+    StoreError,
+    UnknownDocumentError,
+)
 from hybridqa.protocols import ChunkIndex, IndexedChunk
 from hybridqa.stores.edge_index import RESERVE_BYTES, EdgeIndex
 from hybridqa.testing import FakeEmbedder, FakeInternalizer, FakeSystem, written_text
-from hybridqa.types import AdapterState, Document, DocumentRecord, content_hash
+from hybridqa.types import AdapterState, Chunk, Document, DocumentRecord, Internalized, content_hash
 
 OLD = "The gate code is walnut. " + "Rain fell on the old town for days. " * 12
 NEW = "The gate code is birch. " + "Snow fell on the old town for days. " * 12
@@ -414,3 +422,49 @@ def test_an_embedder_of_another_size_is_refused(system: FakeSystem, tmp_path: Pa
     reopened = FakeSystem(tmp_path)
     assert answer(reopened) == "The gate code is walnut."
     reopened.close()
+
+
+class Slow(FakeInternalizer):
+    """Takes as long as it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.free = threading.Event(), threading.Event()
+
+    def internalize(self, document: Document, chunks: Sequence[Chunk]) -> Internalized:
+        self.begun.set()
+        assert self.free.wait(10)
+        return super().internalize(document, chunks)
+
+
+def test_nobody_waits_for_the_internalizing_of_another_document(system: FakeSystem) -> None:
+    ingestor, slow = system.ingestor(), Slow()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(ingestor.ingest, document(), slow)
+        assert slow.begun.wait(10)
+
+        ingestor.ingest(document(NEW, id="other.md"))
+        ingestor.delete("other.md")
+
+        assert not running.done()
+        slow.free.set()
+        assert running.result().internalized
+
+
+@pytest.mark.parametrize("change", ["ingest", "delete"])
+def test_an_adapter_of_a_text_that_went_meanwhile_is_dropped(
+    system: FakeSystem, change: str
+) -> None:
+    ingestor, slow = system.ingestor(), Slow()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(ingestor.ingest, document(), slow)
+        assert slow.begun.wait(10)
+        if change == "ingest":
+            ingestor.ingest(document(NEW))
+        else:
+            ingestor.delete("manual.md")
+        slow.free.set()
+
+        with pytest.raises(StaleDocumentError):
+            running.result()
+    assert system.catalog.adapters() == []
