@@ -119,7 +119,7 @@ def test_parts_are_built_once_whichever_threads_ask(
 ) -> None:
     loaded = []
 
-    def from_checkpoint(name: str) -> FakeEmbedder:
+    def from_checkpoint(name: str, lock: object) -> FakeEmbedder:
         loaded.append(name)
         return FakeEmbedder()
 
@@ -207,7 +207,7 @@ def test_a_server_that_does_not_answer_is_told(
 ) -> None:
     monkeypatch.setattr(
         "hybridqa.models.embedder.SentenceTransformerEmbedder.from_checkpoint",
-        lambda name: FakeEmbedder(),
+        lambda name, lock: FakeEmbedder(),
     )
     config = Config(index=IndexConfig(url="http://localhost:1"))
     with (

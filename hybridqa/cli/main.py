@@ -55,6 +55,10 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("RAGAS_DO_NOT_TRACK", "true")
+    if "transformers" in sys.modules:  # it read these variables when it was imported
+        from transformers.utils import logging as progress
+
+        progress.disable_progress_bar()
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
     logging.getLogger("hybridqa").setLevel(logging.WARNING)
     for stream in (sys.stdout, sys.stderr):

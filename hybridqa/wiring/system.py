@@ -83,6 +83,7 @@ class HybridQA:
         """
         self.config = config
         self.models = models or Models(config)
+        configured = load_policy(config.policy)  # before anything is made on disk
         self._building = threading.RLock()
         with ExitStack() as stack:
             self.home = stack.enter_context(Home(home))
@@ -91,7 +92,7 @@ class HybridQA:
             stack.callback(self.catalog.close)
             self.policies = PolicyStore(self.home.path / "policies")
             stored = self.policies.current()
-            self.policy = parse_policy(stored.text) if stored else load_policy(config.policy)
+            self.policy = parse_policy(stored.text) if stored else configured
             """In force for every question from now on; may be replaced at any time."""
             self._closing = stack.pop_all()
 
