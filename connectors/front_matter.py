@@ -76,6 +76,6 @@ def parse_time(value: str, name: str) -> datetime:
         return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError) as exc:
         raise SourceError(
-            f"`{name}` says `updated: {value}`, which is no date. Write it as 2026-01-31 or "
+            f"`{name}` says `updated: {value:.80}`, which is no date. Write it as 2026-01-31 or "
             "2026-01-31T12:00:00+00:00."
         ) from exc

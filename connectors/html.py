@@ -24,7 +24,20 @@ _BREAKS = {
 }
 _UNSEEN = frozenset(_UNSEEN_TAGS.split())
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_MAX_TAGS, _MAX_ATTRIBUTES = 300_000, 1_000_000
+_TAG = re.compile(r"""<[a-zA-Z](?>[^>=]++|=\s*+(?:"[^"]*+"|'[^']*+')?+)*+""")
+_VALUE_OR_GAP = re.compile(r"""=\s*+(?>"[^"]*+"|'[^']*+')|[\s/]++""")
+_SECTION = "if|else|endif"
+_NEVER_CLOSED = (
+    (re.compile("<!--"), re.compile(r"--\s*>")),
+    (re.compile(rf"<!\[(?={_SECTION})", re.IGNORECASE), re.compile(r"\]\s*>")),
+    (re.compile(rf"<!\[(?!{_SECTION})", re.IGNORECASE), re.compile(r"\]\s*\]\s*>")),
+    (re.compile("<"), re.compile(">")),
+)
+"""What opens, and what would close it."""
+_LINE_END_SPACES = re.compile(r"(?<![ \t])[ \t]+\n")
 _SPACES = re.compile(r"[ \t\n\r\f]+")
+_DECLARED_BYTES = 4096
 _OWNERS = ("updated", "stability", "citation")
 
 
@@ -32,16 +45,17 @@ def parse_html(markup: str, name: str) -> tuple[str, OwnersWord]:
     """Return the visible text, and title and `<meta name=updated|stability|citation>`.
 
     Raises:
-        SourceError: `updated` is not a date, or the markup is beyond repair.
+        SourceError: `updated` is not a date, or the markup is beyond repair or far too much.
     """
+    _check_size(markup, name)
     try:
         # Not lxml: it silently drops what follows a NUL or lies in a very long text.
-        soup = bs4.BeautifulSoup(markup, "html.parser")
+        soup = bs4.BeautifulSoup(_without_loose_ends(markup), "html.parser")
     except (bs4.ParserRejectedMarkup, RecursionError) as exc:
         raise SourceError(
             f"`{name}` cannot be read as HTML: {exc}. Open it in a browser and save it anew."
         ) from exc
-    title = next((tag for tag in soup.find_all("title") if not tag.find_parent("svg")), None)
+    title = _title(soup)
     values = {"title": " ".join(title.get_text().split())} if title else {}
     for meta in soup.find_all("meta"):
         key = str(meta.get("name", "")).lower()
@@ -54,9 +68,46 @@ def declared_encoding(data: bytes) -> str | None:
     """Return the encoding that a byte order mark or the markup itself names."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    encoding = EncodingDetector.find_declared_encoding(data, is_html=True)
+    # Browsers look no further than this either.
+    encoding = EncodingDetector.find_declared_encoding(data[:_DECLARED_BYTES], is_html=True)
     # Browsers read these labels so.
     return "cp1252" if encoding in ("iso-8859-1", "latin-1", "latin1", "us-ascii") else encoding
+
+
+def _check_size(markup: str, name: str) -> None:
+    """Refuse what would become a tree of gigabytes."""
+    tags = markup.count("<") + markup.count("&")
+    attributes = 0
+    if tags <= _MAX_TAGS:
+        attributes = sum(len(_VALUE_OR_GAP.findall(tag[0])) for tag in _TAG.finditer(markup))
+    for count, limit, what in (
+        (tags, _MAX_TAGS, "tags and entities"),
+        (attributes, _MAX_ATTRIBUTES, "attributes"),
+    ):
+        if count > limit:
+            raise SourceError(f"`{name}` has {count} HTML {what}, limit {limit}. Split it.")
+
+
+def _without_loose_ends(markup: str) -> str:
+    """Escape what opens and is never closed: the parser would look for its end again and again."""
+    for opening, closing in _NEVER_CLOSED:
+        end = 0
+        for found in closing.finditer(markup):
+            end = found.end()
+        markup = markup[:end] + opening.sub(lambda loose: "&lt;" + loose[0][1:], markup[end:])
+    return markup
+
+
+def _title(soup: bs4.BeautifulSoup) -> bs4.Tag | None:
+    """Return the first title that is not a drawing's."""
+    todo: list[bs4.Tag] = [soup]
+    while todo:
+        tag = todo.pop()
+        if tag.name == "title":
+            return tag
+        if tag.name != "svg":
+            todo.extend(child for child in reversed(tag.contents) if isinstance(child, bs4.Tag))
+    return None
 
 
 def _visible_text(soup: bs4.BeautifulSoup) -> str:
@@ -113,5 +164,5 @@ class _Pieces:
             self._last = text[-1]
 
     def joined(self) -> str:
-        text = re.sub(r"[ \t]+\n", "\n", "".join(self._pieces))
+        text = _LINE_END_SPACES.sub("\n", "".join(self._pieces))
         return re.sub(r"\n{3,}", "\n\n", text).strip("\n")

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import io
 import re
+import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import docx
 import pypdf
 from docx.blkcntnr import BlockItemContainer
 from docx.document import Document as DocxDocument
-from docx.table import Table
+from docx.table import Table, _Cell
 
 from hybridqa.connectors.front_matter import OwnersWord, split_front_matter
 from hybridqa.connectors.html import declared_encoding, parse_html
 from hybridqa.errors import SourceError
 
 MAX_UNZIPPED_BYTES = 200_000_000
+_PDF_S, _PDF_S_PER_MB, _MAX_PDF_S = 3, 20, 120
+"""Seconds of processor time, whatever else it does meanwhile."""
+_IMAGES = (".png", ".jpeg", ".jpg", ".gif", ".emf", ".wmf", ".tiff", ".bmp", ".bin")
+_MAX_TAGS = 1_500_000
+_MAX_CHARS = 20_000_000
 _FENCE = re.compile(r"^[ \t]*(```+|~~~+).*?(?:^[ \t]*\1|\Z)", re.DOTALL | re.MULTILINE)
-_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$", re.MULTILINE)
+_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +70,15 @@ def _parse_text(data: bytes, name: str) -> Parsed:
 
 def _parse_markdown(data: bytes, name: str) -> Parsed:
     word, text = split_front_matter(decode(data, name), name)
-    heading = None if word.title else _HEADING.search(_FENCE.sub("", text))
-    if heading:
-        word = OwnersWord(title=heading[1], updated=word.updated, metadata=word.metadata)
+    if not word.title:
+        word = replace(word, title=_first_heading(text))
     return Parsed(text=text, word=word)
+
+
+def _first_heading(text: str) -> str | None:
+    heading = _HEADING.search(_FENCE.sub("", text))
+    # By hand: a pattern for it takes time that grows with the square of a line's length.
+    return (heading[1].rstrip(" \t").rstrip("#").rstrip(" \t") or None) if heading else None
 
 
 def _parse_html(data: bytes, name: str) -> Parsed:
@@ -92,7 +103,7 @@ def _parse_pdf(data: bytes, name: str) -> Parsed:
                 f"`{name}` is an encrypted PDF. Save a copy without a password, "
                 "e.g. with `qpdf --decrypt`."
             )
-        pages = [page.extract_text() for page in reader.pages]
+        pages = _pdf_pages(reader, len(data), name)
     except SourceError:
         raise
     except (
@@ -108,16 +119,43 @@ def _parse_pdf(data: bytes, name: str) -> Parsed:
     return Parsed(text=normalize_newlines(text), word=OwnersWord())
 
 
+def _pdf_pages(reader: pypdf.PdfReader, size_bytes: int, name: str) -> list[str]:
+    limit_s = min(_PDF_S + _PDF_S_PER_MB * size_bytes / 1e6, _MAX_PDF_S)
+    end = time.thread_time() + limit_s
+
+    def check_time(*_: object) -> None:
+        # A small file may use a page over and over, so that it never ends.
+        if time.thread_time() > end:
+            raise SourceError(
+                f"`{name}` ({size_bytes} bytes) takes more than {limit_s:.0f} s to read. Print it "
+                "to a new PDF, or split it."
+            )
+
+    pages = []
+    for page in reader.pages:
+        check_time()
+        pages.append(page.extract_text(visitor_operand_before=check_time))
+    return pages
+
+
 def _parse_docx(data: bytes, name: str) -> Parsed:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             # Python reads no member past its declared size, so the declared sum is a bound.
             size = sum(member.file_size for member in archive.infolist())
-        if size > MAX_UNZIPPED_BYTES:
-            raise SourceError(
-                f"`{name}` unpacks to {size} bytes, limit {MAX_UNZIPPED_BYTES}. "
-                "Remove its images, or split it."
+            if size > MAX_UNZIPPED_BYTES:
+                raise SourceError(
+                    f"`{name}` unpacks to {size} bytes, limit {MAX_UNZIPPED_BYTES}. "
+                    "Remove its images, or split it."
+                )
+            # A tag takes a few bytes in the file, and a thousand in python-docx's tree.
+            tags = sum(
+                archive.read(member).count(b"<")
+                for member in archive.infolist()
+                if not member.filename.endswith(_IMAGES)
             )
+            if tags > _MAX_TAGS:
+                raise SourceError(f"`{name}` has {tags} XML tags, limit {_MAX_TAGS}. Split it.")
         text = "\n\n".join(_docx_blocks(docx.Document(io.BytesIO(data))))
     except SourceError:
         raise
@@ -137,10 +175,30 @@ def _docx_blocks(container: DocxDocument | BlockItemContainer) -> Iterator[str]:
 
 
 def _docx_table(table: Table) -> str:
-    rows = []
+    """Return the rows; cells merged with the one above repeat its text.
+
+    Not by `row.cells`, which holds a cell once for each column it says it spans: maybe billions.
+    """
+    rows: list[str] = []
+    above: dict[int, str] = {}
+    chars = 0
     for row in table.rows:
-        cells = dict.fromkeys(row.cells)  # a merged cell comes once for each column it spans
-        rows.append(" | ".join("\n".join(_docx_blocks(cell)) for cell in cells))
+        cells: list[str] = []
+        here: dict[int, str] = {}
+        column = row.grid_cols_before
+        for tc in row._tr.tc_lst:
+            if tc.vMerge == "continue" and column in above:
+                text = above[column]
+            else:
+                text = "\n".join(_docx_blocks(_Cell(tc, table)))
+            cells.append(text)
+            here[column] = text
+            column += tc.grid_span
+            chars += len(text)
+            if chars > _MAX_CHARS:
+                raise ValueError(f"a table has more than {_MAX_CHARS} characters")
+        rows.append(" | ".join(cells))
+        above = here
     return "\n".join(rows)
 
 

@@ -4,6 +4,7 @@ import io
 import time
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -50,6 +51,21 @@ def body(inside: str, doctype: str = "") -> bytes:
         f'<?xml version="1.0"?>{doctype}<w:document xmlns:w="{WORD}"><w:body>{inside}</w:body>'
         "</w:document>"
     ).encode()
+
+
+def pdf(*objects: bytes) -> bytes:
+    """Return a PDF of these objects, the first being its root."""
+    written, offsets = b"%PDF-1.4\n", []
+    for number, each in enumerate(objects, 1):
+        offsets.append(len(written))
+        written += b"%d 0 obj\n%s\nendobj\n" % (number, each)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    size = len(objects) + 1
+    return (
+        written
+        + b"xref\n0 %d\n0000000000 65535 f \n%s" % (size, table)
+        + b"trailer << /Root 1 0 R /Size %d >>\nstartxref\n%d\n%%%%EOF" % (size, len(written))
+    )
 
 
 def told(suffix: str, data: bytes) -> str:
@@ -126,6 +142,67 @@ def test_html_nested_without_end_is_text_or_told(tag: str) -> None:
     found = told(".html", page)
 
     assert "text" in found
+
+
+def test_a_cell_that_says_it_spans_billions_of_columns_is_one_cell() -> None:
+    cell = '<w:tc><w:tcPr><w:gridSpan w:val="2000000000"/></w:tcPr><w:p/></w:tc>'
+    merged = "<w:tc><w:tcPr><w:vMerge/></w:tcPr><w:p><w:r><w:t>x</w:t></w:r></w:p></w:tc>"
+
+    with soon():
+        text = parse(
+            ".docx", word(body(f"<w:tbl><w:tr>{cell}{merged}</w:tr></w:tbl>")), "wide.docx"
+        ).text
+    assert text == " | x"
+
+
+def test_rows_merged_by_the_thousand_are_read() -> None:
+    merged = (
+        "<w:tr><w:tc><w:tcPr><w:vMerge/></w:tcPr><w:p><w:r><w:t>x</w:t></w:r></w:p></w:tc></w:tr>"
+    )
+
+    assert told(".docx", word(body(f"<w:tbl>{merged * 3000}</w:tbl>"))).count("x") == 3000
+
+
+def test_tags_by_the_million_are_refused() -> None:
+    with soon(), pytest.raises(SourceError, match="XML tags, limit"):
+        parse(".docx", word(body("<w:p/>" * 5_000_000)), "tags.docx")
+    with soon(), pytest.raises(SourceError, match="HTML tags and entities, limit"):
+        parse(".html", b"<p>a</p>" * 1_000_000, "tags.html")
+    with soon(), pytest.raises(SourceError, match="HTML attributes, limit"):
+        parse(".html", b"<a" + b" x" * 2_000_000 + b">text</a>", "attributes.html")
+
+
+@pytest.mark.parametrize(
+    "loose", ["<a", "<!-- >", "<!", "<?", "<![if >", "<![CDATA[ >", "</a", "<a b='"]
+)
+def test_html_that_opens_and_never_closes_is_text(loose: str) -> None:
+    assert "text" in told(".html", f"<p>text</p>{loose * 100_000}".encode())
+
+
+def test_html_with_much_space_is_text() -> None:
+    assert told(".html", b"<pre>a" + b" " * 2_000_000 + b"b</pre>").startswith("a ")
+    assert "not UTF-8" in told(".html", b"<meta " * 300_000 + b"\xff")
+
+
+@pytest.mark.parametrize("line", ["# a" + " " * 200_000 + "x", "# " + "#" * 200_000 + "x"])
+def test_a_heading_of_any_length_is_read(line: str) -> None:
+    assert told(".md", line.encode()) == line
+
+
+def test_a_small_pdf_whose_pages_never_end_is_refused() -> None:
+    drawing = zlib.compress(b"BT /F 12 Tf (word) Tj ET " * 1000)
+    many = pdf(
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [%s] /Count 1000 >>" % (b"3 0 R " * 1000),
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 9 9] /Contents 4 0 R /Resources << /Font << "
+        b"/F << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >> >>",
+        b"<< /Length %d /Filter /FlateDecode >>\nstream\n%s\nendstream" % (len(drawing), drawing),
+    )
+
+    began = time.thread_time()
+    with pytest.raises(SourceError, match=r"takes more than \d s to read"):
+        parse(".pdf", many, "many.pdf")
+    assert time.thread_time() - began < 20
 
 
 def test_aliases_in_front_matter_do_not_multiply() -> None:
