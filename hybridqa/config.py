@@ -12,6 +12,9 @@ from pydantic.dataclasses import dataclass
 
 from hybridqa.errors import ConfigError
 
+_TOLD = 10
+"""Errors of one file."""
+
 T = TypeVar("T")
 
 STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
@@ -153,9 +156,11 @@ def validate(cls: type[T], data: Any, origin: str) -> T:
         return TypeAdapter(cls).validate_python({} if data is None else data)
     except ValidationError as exc:
         lines = []
-        for error in exc.errors():
+        for error in exc.errors()[:_TOLD]:
             where = ".".join(str(part) for part in error["loc"]) or "(top level)"
             lines.append(f"`{where}`: {error['msg']}, got {error['input']!r:.80}")
+        if exc.error_count() > _TOLD:
+            lines.append(f"and {exc.error_count() - _TOLD} more")
         raise ConfigError(
             f"`{origin}` is not valid: {'; '.join(lines)}. "
             f"The fields of `{cls.__name__}` are documented in `configs/`."

@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
 
 from hybridqa.api.problems import problems
 from hybridqa.api.security import Access, Caller
@@ -84,9 +85,7 @@ def router(service: Service, access: Access) -> APIRouter:
             },
         },
     )
-    def export_adapter(
-        adapter_id: str, after: BackgroundTasks, caller: Caller = Depends(access.reader)
-    ) -> FileResponse:
+    def export_adapter(adapter_id: str, caller: Caller = Depends(access.reader)) -> FileResponse:
         """Return an adapter with what lies under it, as `PeftModel.from_pretrained` loads it."""
         folder = tempfile.TemporaryDirectory(prefix="hybridqa-export-")
         try:
@@ -98,9 +97,20 @@ def router(service: Service, access: Access) -> APIRouter:
         except BaseException:
             folder.cleanup()
             raise
-        after.add_task(folder.cleanup)  # also done where it is only forgotten
-        return FileResponse(
-            packed, media_type="application/zip", filename=f"{record.id[:12]}.zip", background=None
-        )
+        return _Lent(packed, f"{record.id[:12]}.zip", folder)
 
     return routes
+
+
+class _Lent(FileResponse):
+    """A zip whose folder is removed however its sending ends, unlike by a background task."""
+
+    def __init__(self, path: Path, filename: str, folder: tempfile.TemporaryDirectory[str]) -> None:
+        super().__init__(path, media_type="application/zip", filename=filename)
+        self._folder = folder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._folder.cleanup()

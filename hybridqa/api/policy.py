@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any
 
 import yaml
@@ -15,7 +16,7 @@ from hybridqa.api.problems import problems
 from hybridqa.api.schemas import Strict
 from hybridqa.api.security import Access, Caller
 from hybridqa.api.service import Service
-from hybridqa.errors import ConfigError
+from hybridqa.errors import ConfigError, InputError, StoreError
 from hybridqa.eval.replay import replay
 from hybridqa.routing.policy import Policy
 from hybridqa.service.tenants import Tenant
@@ -37,10 +38,11 @@ class VersionBody(BaseModel):
     """0: the one that the service's config names; nothing was put yet."""
     name: str
     created_at: datetime | None
+    yaml: str
+    """Put it again to go back to it."""
 
 
 class PolicyBody(VersionBody):
-    yaml: str
     policy: dict[str, Any]
 
 
@@ -57,6 +59,7 @@ class TrialBody(BaseModel):
     valid: bool
     name: str
     questions: int
+    """Those asked last whose arm the policy decided; at most 1,000."""
     changed: int
     """Those that would have gone another way."""
     examples: list[ExampleBody]
@@ -73,17 +76,20 @@ def router(service: Service, access: Access) -> APIRouter:
     @routes.get("", responses=problems(), response_model=PolicyBody)
     def show_policy(response: Response, caller: Caller = Depends(access.reader)) -> dict[str, Any]:
         """Show the policy in force; its version is the `ETag`."""
-        return _shown(caller.tenant, response)
+        qa = caller.tenant.qa
+        policy = qa.policy  # before what is stored: put meanwhile, this one would be the older
+        stored = qa.policies.current()
+        return _shown(stored, parse_policy(stored.text) if stored else policy, response)
 
     @routes.get("/versions", responses=problems(), response_model=VersionsBody)
     def list_versions(caller: Caller = Depends(access.reader)) -> dict[str, Any]:
-        """List what was put, oldest first."""
+        """List what was put, oldest first; the last 100 are kept."""
         stored = caller.tenant.qa.policies.versions()
         return {"versions": [_version(each) for each in stored]}
 
     @routes.put(
         "",
-        responses=problems(412, 415),
+        responses=problems(412),
         response_model=PolicyBody | TrialBody,
         openapi_extra={
             "requestBody": {
@@ -104,12 +110,14 @@ def router(service: Service, access: Access) -> APIRouter:
     ) -> dict[str, Any]:
         """Put a policy in force; with `dry_run=true` only tell what it would change.
 
-        With `If-Match: "VERSION"` only if that version is still in force.
+        With `If-Match: "VERSION"` only if that version is still in force. Policies have up to
+        65,536 characters, and no YAML aliases or tags.
         """
+        qa, expected = caller.tenant.qa, _expected(if_match)
         if dry_run:
+            qa.policies.check(expected)
             return _tried(caller.tenant, parse_policy(text))
-        caller.tenant.qa.put_policy(text, _expected(if_match))
-        return _shown(caller.tenant, response)
+        return _shown(qa.put_policy(text, expected), parse_policy(text), response)
 
     return routes
 
@@ -118,7 +126,7 @@ async def _received(request: Request) -> str:
     """Return the YAML of a body, which is sent as it is or in JSON."""
     body = await request.body()
     try:
-        if "json" in request.headers.get("Content-Type", ""):
+        if "json" in request.headers.get("Content-Type", "").casefold():
             return YamlBody.model_validate_json(body).yaml
         return body.decode()
     except ValidationError as exc:
@@ -140,9 +148,7 @@ def _expected(if_match: str | None) -> int | None:
     return int(version)
 
 
-def _shown(tenant: Tenant, response: Response) -> dict[str, Any]:
-    qa = tenant.qa
-    stored, policy = qa.policies.current(), qa.policy
+def _shown(stored: StoredPolicy | None, policy: Policy, response: Response) -> dict[str, Any]:
     shown = _POLICY.dump_python(policy, mode="json", by_alias=True)
     response.headers["ETag"] = f'"{stored.version if stored else 0}"'
     return {
@@ -157,14 +163,25 @@ def _shown(tenant: Tenant, response: Response) -> dict[str, Any]:
 def _version(stored: StoredPolicy) -> dict[str, Any]:
     return {
         "version": stored.version,
-        "name": parse_policy(stored.text).name,
+        "name": _name(stored.text),
         "created_at": stored.created_at,
+        "yaml": stored.text,
     }
+
+
+@lru_cache(maxsize=1024)  # a policy of the greatest length takes half a second to read
+def _name(text: str) -> str:
+    return parse_policy(text).name
 
 
 def _tried(tenant: Tenant, policy: Policy) -> dict[str, Any]:
     path = tenant.qa.log.path
-    log: Sequence[LoggedQuestion] = read_log(path)[-_REPLAYED:] if path.exists() else []
+    log: Sequence[LoggedQuestion] = []
+    if path.exists():
+        try:
+            log = read_log(path, _REPLAYED)
+        except InputError as exc:  # not the input of whoever asks
+            raise StoreError(str(exc)) from exc
     report = replay(log, policy)
     changed = [row for row in report.rows if row.changed]
     return {

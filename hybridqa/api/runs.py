@@ -46,7 +46,7 @@ class Dashboards:
 
     def _app(self, folder: Path) -> FastAPI:
         with self._lock:
+            folder.mkdir(exist_ok=True)
             if folder not in self._apps:
-                folder.mkdir(exist_ok=True)
                 self._apps[folder] = create_dashboard(folder)
             return self._apps[folder]

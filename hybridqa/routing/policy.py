@@ -69,7 +69,7 @@ class Thresholds:
     citation_above: Share = 0.5
     """Citation need above which a document must be cited, or a question asks for a source."""
 
-    recent_days: Annotated[float, Field(ge=0)] = 14
+    recent_days: Annotated[float, Field(ge=0, le=1_000_000)] = 14
     """A document that changed at most so many days ago changed recently."""
 
     min_similarity: Annotated[float, Field(ge=-1, le=1)] = 0.25

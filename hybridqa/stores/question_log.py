@@ -161,8 +161,12 @@ class QuestionLog:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def read_log(path: Path) -> list[LoggedQuestion]:
+def read_log(path: Path, last: int | None = None) -> list[LoggedQuestion]:
     """Read a question log, oldest first. A last line that a crash cut off is left out.
+
+    Args:
+        path: Written by `QuestionLog`.
+        last: Only so many, from the end; `None` reads all.
 
     Raises:
         InputError: The file cannot be read, a newer version wrote it, or a line is damaged; names
@@ -175,7 +179,8 @@ def read_log(path: Path) -> list[LoggedQuestion]:
             f"The question log `{path}` cannot be read: {exc.strerror or exc}. Name the "
             "`questions.jsonl` of a home, or the `log.jsonl` of an evaluation."
         ) from exc
-    return [_entry(line, path, number) for number, line in enumerate(lines, 1)]
+    first = 0 if last is None else max(len(lines) - last, 0)
+    return [_entry(line, path, number) for number, line in enumerate(lines[first:], first + 1)]
 
 
 def _cut(file: FileIO) -> int:

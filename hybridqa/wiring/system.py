@@ -22,7 +22,7 @@ from hybridqa.stores.question_log import QuestionLog
 from hybridqa.types import Adapter, AdapterRecord, Answer, Arm, Decision, Document, Style
 from hybridqa.wiring.models import Models
 from hybridqa.wiring.part import Part
-from hybridqa.wiring.policies import load_policy, parse_policy
+from hybridqa.wiring.policies import load_policy, parse_policy, stored_policy
 
 if TYPE_CHECKING:
     from hybridqa.chunking import Chunker
@@ -78,21 +78,21 @@ class HybridQA:
         Raises:
             HomeInUseError: Another process has it open.
             StoreError: It cannot be written, or is not a home directory.
-            ConfigError: The config names a policy that is not there. A policy that was put into
-                the home goes before it.
+            ConfigError: The config names a policy that is not there, or the home's own, which goes
+                before it, is damaged.
         """
         self.config = config
         self.models = models or Models(config)
         configured = load_policy(config.policy)  # before anything is made on disk
         self._building = threading.RLock()
+        self._putting = threading.Lock()
         with ExitStack() as stack:
             self.home = stack.enter_context(Home(home))
             self.catalog = Catalog(self.home.catalog_path)
             self.log = QuestionLog(self.home.path / "questions.jsonl", self.catalog.live_hashes)
             stack.callback(self.catalog.close)
             self.policies = PolicyStore(self.home.path / "policies")
-            stored = self.policies.current()
-            self.policy = parse_policy(stored.text) if stored else configured
+            self.policy = stored_policy(self.policies) or configured
             """In force for every question from now on; may be replaced at any time."""
             self._closing = stack.pop_all()
 
@@ -227,7 +227,7 @@ class HybridQA:
             PolicyConflictError: Another version is in force than expected.
         """
         policy = parse_policy(text)
-        with self._building:
+        with self._putting:  # the last that is stored is the last in force
             stored = self.policies.put(text, expected)
             self.policy = policy
         return stored

@@ -22,6 +22,7 @@ from hybridqa.testing import FakeGenerator, best_sentence
 from hybridqa.types import Document
 from tests.api.conftest import BASE, BRIDGE, LAMP, fake_config, fake_models
 
+DEFAULT_POLICY = Path(__file__).parents[2] / "configs/policy/default.yaml"
 PHONE = 390
 WHO = "Who designed the Corvane lamp?"
 EVIL = "<img src=x onerror=\"document.title='broken'\"><script>document.title='broken'</script>"
@@ -300,6 +301,21 @@ def test_abstention_says_that_nothing_was_found(site: Site, open_tab: Open) -> N
     assert card.locator("button.cite").count() == 0
 
 
+def test_another_way_than_the_first_is_told_with_what_led_to_it(site: Site, open_tab: Open) -> None:
+    policy = DEFAULT_POLICY.read_text().replace("min_confidence: 0.2 ", "min_confidence: 0.95 ")
+    site.service.tenants.get("default").qa.put_policy(policy)
+    tab = open_tab(site)
+
+    card = answered(tab, WHO)
+
+    ways = card.locator(".route .badge").all_inner_texts()
+    assert ways == ["adapter", "retrieval"]
+    assert "Tried first the document's weights" in card.locator(".route > p").first.inner_text()
+    led = card.locator(".route > ul").last.inner_text()
+    assert "fell back to retrieval" in led
+    assert "always" not in led  # why the first way was taken
+
+
 def test_arm_wording_and_documents_are_asked_for_as_chosen(site: Site, open_tab: Open) -> None:
     tab = open_tab(site)
 
@@ -426,9 +442,11 @@ def test_key_is_asked_for_kept_in_the_tab_only_and_forgotten(
     tab.reload()
     tab.get_by_label("Ask about lamp").wait_for()
     answered(tab, WHO)
+    tab.locator("#text").evaluate("(field) => { field.value = 'Of nobody else.'; }")
     tab.get_by_role("button", name="Sign out").click()
     assert tab.evaluate(stored) == [[], [], ""]
-    assert "Ilse" not in tab.locator("main").inner_text()
+    assert "Ilse" not in tab.locator("body").text_content()
+    assert [tab.locator(field).input_value() for field in ("#question", "#text")] == ["", ""]
     assert tab.locator(".document").count() == 0
     tab.get_by_role("button", name="Sign in").click()
     assert tab.locator("#key-dialog").is_visible()

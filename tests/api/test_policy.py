@@ -1,11 +1,13 @@
-"""The policy over HTTP, adapters, and where a question would go."""
+"""The policy over HTTP: shown, tried, put, and in force for whole questions."""
 
-import io
-import json
-import zipfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from hybridqa.stores.keys import Scope
+from hybridqa.stores.policies import KEPT
+from hybridqa.stores.question_log import read_log
 from tests.api.conftest import BRIDGE, LAMP, Serving
 
 YAML = {"Content-Type": "application/yaml"}
@@ -76,14 +78,23 @@ def test_a_trial_tells_what_would_change_and_changes_nothing(known: Serving) -> 
         "a: &a [x]\nb: *a",
         "name: \0",
         "!!python/object/apply:os.system [ls]",
+        "name: !!bool x",
+        "name: !!timestamp x",
+        'name: !!int ""',
         "x" * 70_000,
+        "{" * 60_000,
+        "- " * 30_000,
+        f"rules: [{'1,' * 30_000}]",
+        'name: "\\ud800"\ndescription: x\nrules: [{if: always, then: base, because: x}]',
     ],
+    ids=lambda text: text[:20],
 )
 def test_what_is_no_policy_is_refused_and_the_old_one_stays(known: Serving, text: str) -> None:
     response = known.client.put("/v1/policy", content=text, headers=YAML)
 
     assert response.status_code == 422
     assert response.json()["type"] == "urn:hybridqa:problem:config"
+    assert len(response.text) < 3000
     assert known.client.get("/v1/policy").json()["version"] == 0
 
 
@@ -98,53 +109,187 @@ def test_a_policy_outlives_the_service(known: Serving) -> None:
         assert qa.policy.name == "mine"
 
 
-def test_adapters_are_listed_page_by_page_and_shown_by_a_prefix(known: Serving) -> None:
-    client = known.client
-    first = client.get("/v1/adapters?limit=1").json()
-    second = client.get(f"/v1/adapters?limit=1&after={first['next']}").json()
+@pytest.mark.parametrize("days", [".inf", ".nan", "1.0e+300", "-1"])
+def test_a_threshold_that_no_calendar_has_is_refused(known: Serving, days: str) -> None:
+    text = changed(known, "mine") + f"thresholds: {{recent_days: {days}}}\n"
 
-    assert [first["adapters"][0]["document_id"], second["adapters"][0]["document_id"]] == [
-        "bridge",
-        "lamp",
+    response = known.client.put("/v1/policy", content=text, headers=YAML)
+
+    assert response.status_code == 422
+    assert "recent_days" in response.json()["detail"]
+    assert known.client.get("/v1/policy").json()["name"] == "default"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"{", "application/json"),
+        (b"[]", "application/json"),
+        (b"{}", "Application/JSON"),
+        (b'{"yaml": 5}', "application/json"),
+        (b'{"yaml": "x", "more": 1}', "application/json"),
+        (b'{"yaml": "\\ud800"}', "application/json"),
+        (b'{"yaml": "\xff"}', "application/json"),
+        (b"name: \xff", "application/yaml"),
+        (b"", "application/json"),
+    ],
+)
+def test_what_is_no_body_is_refused(known: Serving, body: bytes, kind: str) -> None:
+    response = known.client.put("/v1/policy", content=body, headers={"Content-Type": kind})
+
+    assert response.status_code == 422
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("tag", ["x", '"x"', '"1", "2"', '"-1"', "\u0663"])
+def test_a_precondition_that_names_no_version_is_refused(known: Serving, tag: str) -> None:
+    headers = [(b"Content-Type", b"application/yaml"), (b"If-Match", tag.encode())]
+
+    for path in ("/v1/policy", "/v1/policy?dry_run=true"):
+        response = known.client.put(path, content=changed(known, "mine"), headers=headers)
+        assert response.status_code == 422
+        assert "If-Match" in response.json()["detail"]
+    assert known.client.get("/v1/policy").json()["version"] == 0
+
+
+def test_a_trial_on_an_old_version_is_refused_too(known: Serving) -> None:
+    known.client.put("/v1/policy", content=changed(known, "one"), headers=YAML)
+
+    trials = [
+        known.client.put(
+            "/v1/policy?dry_run=true",
+            content=changed(known, "two"),
+            headers={**YAML, "If-Match": tag},
+        )
+        for tag in ('"0"', '"1"', "*")
     ]
-    assert second["next"] is None
-    adapter = second["adapters"][0]
-    assert client.get(f"/v1/adapters/{adapter['id'][:10]}").json() == adapter
-    assert client.get("/v1/adapters?document=lamp").json()["adapters"] == [adapter]
-    assert client.get("/v1/adapters?state=retired").json()["adapters"] == []
-    assert client.get("/v1/adapters/0123456789").status_code == 404
-    assert client.get("/v1/adapters?after=0123").status_code == 404
+
+    assert [trial.status_code for trial in trials] == [412, 200, 200]
 
 
-def test_an_exported_adapter_is_a_peft_folder(known: Serving) -> None:
-    adapter = known.client.get("/v1/adapters?document=lamp").json()["adapters"][0]["id"]
+def test_a_trial_counts_the_last_thousand_that_the_policy_decided(known: Serving) -> None:
+    asked = {"question": "Who designed the Corvane lamp?"}
+    known.client.post("/v1/answers", json=asked)
+    known.client.post("/v1/answers", json={**asked, "arm": "base"})
+    log = known.service.tenants.get("default").qa.log.path
+    decided, forced = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"damaged\n" + decided * 2 + (decided + forced) * 500)
 
-    response = known.client.post(f"/v1/adapters/{adapter}/export")
+    trial = known.client.put(
+        "/v1/policy?dry_run=true", content=changed(known, "mine"), headers=YAML
+    ).json()
 
-    assert response.headers["Content-Type"] == "application/zip"
-    with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
-        assert sorted(archive.namelist()) == ["adapter_config.json", "adapter_model.safetensors"]
-        assert json.loads(archive.read("adapter_config.json"))["peft_type"] == "LORA"
-
-
-def test_the_dashboard_shows_the_homes_runs(known: Serving) -> None:
-    page = known.client.get("/dashboard")
-
-    assert page.status_code == 200
-    assert str(page.url).endswith("/dashboard/")
-    assert "No runs yet" in page.text
+    assert (trial["questions"], trial["changed"], len(trial["examples"])) == (500, 500, 10)
 
 
-def test_the_dashboard_asks_browsers_for_a_key(guarded: Serving) -> None:
-    client = guarded.client
-    refused = client.get("/dashboard/")
-    assert refused.status_code == 401
-    assert refused.headers["WWW-Authenticate"].startswith("Basic")
-    assert guarded.service.keys is not None
-    from hybridqa.stores.keys import Scope
+def test_a_damaged_log_is_not_blamed_on_whoever_tries(known: Serving) -> None:
+    path = known.service.tenants.get("default").qa.log.path
+    path.write_bytes(b"damaged\n")
 
-    _, secret = guarded.service.keys.create("acme", Scope.READ)
+    response = known.client.put(
+        "/v1/policy?dry_run=true", content=changed(known, "mine"), headers=YAML
+    )
 
-    assert client.get("/dashboard/", auth=("anybody", secret)).status_code == 200
-    assert client.get("/v1/me", auth=("anybody", secret)).status_code == 401
-    assert client.get("/dashboard/", headers={"Authorization": "Basic ???"}).status_code == 401
+    assert response.status_code == 500
+    assert str(path) not in response.text
+
+
+def test_an_old_version_is_gone_back_to_by_putting_it_again(known: Serving) -> None:
+    first = changed(known, "one").replace("\n", "\r\n")
+    for text in (first, changed(known, "two")):
+        known.client.put("/v1/policy", content=text, headers=YAML)
+    old = known.client.get("/v1/policy/versions").json()["versions"][0]
+    assert (old["version"], old["yaml"]) == (1, first)
+
+    again = known.client.put("/v1/policy", json={"yaml": old["yaml"]}).json()
+
+    assert (again["version"], again["name"]) == (3, "one")
+
+
+def test_puts_at_the_same_time_each_show_their_own(known: Serving) -> None:
+    names = [f"p{number}" for number in range(KEPT + 20)]
+    ended = threading.Event()
+
+    def read() -> set[int]:
+        seen = set()
+        while not ended.is_set():
+            seen |= {
+                known.client.get(f"/v1/policy{path}").status_code for path in ("", "/versions")
+            }
+        return seen
+
+    with ThreadPoolExecutor(9) as pool:
+        reading = pool.submit(read)
+        put = list(
+            pool.map(
+                lambda name: known.client.put(
+                    "/v1/policy", content=changed(known, name), headers=YAML
+                ).json(),
+                names,
+            )
+        )
+        ended.set()
+
+    assert [each["name"] for each in put] == names
+    assert sorted(each["version"] for each in put) == list(range(1, len(names) + 1))
+    newest = max(put, key=lambda each: int(each["version"]))
+    assert known.service.tenants.get("default").qa.policy.name == newest["name"]
+    assert known.client.get("/v1/policy").json() == newest
+    assert len(known.client.get("/v1/policy/versions").json()["versions"]) == KEPT
+    assert reading.result() == {200}
+
+
+def test_a_question_has_one_policy_from_beginning_to_end(known: Serving) -> None:
+    trusting = changed(known, "trusting", "adapter") + "style: free\n"
+    wary = changed(known, "wary") + "thresholds: {min_confidence: 1, min_support: 1}\n"
+    known.client.put("/v1/policy", content=trusting, headers=YAML)
+    at_work, go_on, picks = threading.Event(), threading.Event(), known.answer
+
+    def slowly(question: str, texts: list[str]) -> str:
+        at_work.set()
+        assert go_on.wait(10)
+        return picks(question, texts)
+
+    known.answer = slowly  # type: ignore[assignment]
+    asked = {"question": "Who designed the Corvane lamp?"}
+    with ThreadPoolExecutor(1) as pool:
+        under_way = pool.submit(known.client.post, "/v1/answers", json=asked)
+        assert at_work.wait(10)
+        put = known.client.put("/v1/policy", content=wary, headers=YAML)
+        go_on.set()
+        first = under_way.result().json()
+    second = known.client.post("/v1/answers", json=asked).json()
+
+    assert put.json()["name"] == "wary"
+    assert (first["arm"], first["style"]) == ("adapter", "free")  # which `wary` would not trust
+    assert (second["arm"], second["style"]) == ("retrieval", "quote")
+    log = read_log(known.service.tenants.get("default").qa.log.path)
+    assert [entry.policy for entry in log] == ["trusting", "wary"]
+
+
+def test_a_policy_that_cannot_be_stored_is_not_in_force(known: Serving) -> None:
+    folder = known.root / "policies"
+    folder.write_text("in the way")
+
+    response = known.client.put("/v1/policy", content=changed(known, "mine"), headers=YAML)
+
+    assert response.status_code == 500
+    assert str(folder) not in response.text
+    assert known.service.tenants.get("default").qa.policy.name == "default"
+
+
+def test_other_methods_and_keys_that_only_read_change_nothing(guarded: Serving) -> None:
+    writer, reader = guarded.client_of("acme"), guarded.client_of("acme", Scope.READ)
+
+    for method, path in [
+        ("DELETE", "/v1/policy"),
+        ("POST", "/v1/policy"),
+        ("PUT", "/v1/policy/versions"),
+    ]:
+        response = writer.request(method, path, content=changed(guarded, "mine"))
+        assert response.status_code == 405, (method, path)
+        assert response.headers["Content-Type"] == "application/problem+json"
+        assert response.headers["Allow"]
+    for path in ("/v1/policy", "/v1/policy?dry_run=true"):
+        assert reader.put(path, content=changed(guarded, "mine")).status_code == 403
+    assert reader.get("/v1/policy").json()["version"] == 0

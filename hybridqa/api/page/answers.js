@@ -100,10 +100,11 @@ function routeLines(began, arm, reasons) {
 }
 
 function show(parts, answer, route) {
-  parts.route.replaceChildren(...routeLines(answer.abstained ? "Tried" : "Answered from", answer.arm, answer.reasons));
+  // The answer's reasons are the route's, then what the checks found: that alone is why another way was taken.
+  const found = answer.reasons.slice(route?.reasons.length ?? 0);
   if (route && route.arm !== answer.arm) {
-    parts.route.prepend(el("p", { class: "small muted" }, `Tried first: ${WAYS[route.arm] ?? route.arm}.`));
-  }
+    parts.route.replaceChildren(...routeLines("Tried first", route.arm, route.reasons), ...routeLines(answer.abstained ? "Then tried" : "Answered from", answer.arm, found));
+  } else parts.route.replaceChildren(...routeLines(answer.abstained ? "Tried" : "Answered from", answer.arm, answer.reasons));
   if (answer.abstained) {
     parts.text.classList.add("nothing");
     parts.text.replaceChildren("Nothing was found that answers this.");

@@ -28,6 +28,8 @@ function leave() {
   if (!byId("reader").hidden) reader.close();
   answers.removeAll();
   documents.forget();
+  byId("confirm").close("no");
+  for (const id of ["confirm-what", "said"]) byId(id).textContent = "";
   byId("about").textContent = "";
   byId("sign-out").hidden = true;
   byId("sign-in").hidden = false;
@@ -49,6 +51,8 @@ api.onRefusal(() => {
 byId("sign-in").addEventListener("click", () => askForKey(""));
 byId("sign-out").addEventListener("click", () => {
   leave();
+  // Not where a key is refused: what was written may still be wanted then.
+  for (const form of document.querySelectorAll("form")) form.reset();
   byId("sign-in").focus();
 });
 byId("key-cancel").addEventListener("click", () => byId("key-dialog").close());
