@@ -9,7 +9,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hybridqa.models.base import BaseModel
@@ -51,9 +51,13 @@ def cache_bytes_per_token(base: BaseModel) -> int:
     import torch
 
     tokens = 64
-    with torch.inference_mode(), base.lock:
+
+    @torch.inference_mode()
+    def read() -> Any:
         ids = torch.zeros(1, tokens, dtype=torch.long, device=base.device)
-        cache = base.model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+        return base.model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+
+    cache = base.lock.run(read)
     elements = sum(layer.keys.numel() + layer.values.numel() for layer in cache.layers)
     return int(elements) * base.dtype.itemsize // tokens
 

@@ -8,10 +8,10 @@ small, always ends with JSON that parses. Whether it then means anything is anot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from hybridqa.models.base import BaseModel
 from hybridqa.models.generator import TorchGenerator
 from hybridqa.models.lora import worn
 from hybridqa.protocols import Prompt
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
 
 _JUDGES_FROM = 3_000_000_000
 """Parameters; with fewer a model is plumbing, not a judge."""
@@ -116,15 +119,10 @@ class Constrained:
         matcher = self._matcher(schema)
         said: list[int] = []
         while not matcher.is_stopped():
-            with torch.inference_mode(), worn(self._base, {}) as model:
-                logits = model(
-                    input_ids=torch.tensor([new], device=self._base.device),
-                    past_key_values=cache,
-                    use_cache=True,
-                    logits_to_keep=1,
-                ).logits[0, -1]
             allowed = np.frombuffer(matcher.compute_logit_bias(), dtype=np.uint8) > 0
-            token = self._choose(logits, allowed, rng, closing=len(said) >= self._max_tokens)
+            closing = len(said) >= self._max_tokens
+            read = partial(self._next, new, cache, allowed, rng, closing)
+            token = self._base.lock.run(read)
             matcher.consume_token(token)
             new = [token]
             if not matcher.is_stopped():
@@ -136,6 +134,23 @@ class Constrained:
         if said and said[-1] == self._tokens.eos_token:
             said.pop()
         return bytes(self._tokens.decode_bytes(said)).decode()
+
+    def _next(
+        self,
+        new: Sequence[int],
+        cache: DynamicCache,
+        allowed: Any,
+        rng: torch.Generator | None,
+        closing: bool,
+    ) -> int:
+        with torch.inference_mode(), worn(self._base, {}) as model:
+            logits = model(
+                input_ids=torch.tensor([new], device=self._base.device),
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
+            ).logits[0, -1]
+            return self._choose(logits, allowed, rng, closing)
 
     def _matcher(self, schema: Mapping[str, Any]) -> Any:
         options = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}

@@ -100,5 +100,8 @@ def _batch(base: BaseModel, sequences: list[list[int]]) -> tuple[torch.Tensor, t
 
 
 def _forward(base: BaseModel, ids: torch.Tensor, mask: torch.Tensor) -> None:
-    with torch.inference_mode(), base.lock:
+    @torch.inference_mode()
+    def read() -> None:
         base.model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1)
+
+    base.lock.run(read)

@@ -6,6 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -73,7 +74,9 @@ class AssociativeInternalizer:
         Raises:
             ModelError: Not a checkpoint, or trained with another base model.
         """
-        network, digest = load_checkpoint(folder, base.fingerprint, base.dtype)
+        network, digest = base.lock.run(
+            partial(load_checkpoint, folder, base.fingerprint, base.dtype)
+        )
         task_adapter = load_task_adapter(folder / TASK_ADAPTER, base.fingerprint)
         return cls(
             base,
@@ -109,21 +112,21 @@ class AssociativeInternalizer:
         downs: list[list[Tensor]] = [[] for _ in self._paths]
         ups: list[list[Tensor]] = [[] for _ in self._paths]
         energies: list[float] = []
+        run = self._base.lock.run
         for written in self._write(sequences, together):
             for n, (keys, values) in enumerate(zip(*written, strict=True)):
-                with self._base.lock:
-                    down, up, kept = compress_batch(
-                        _grouped(keys, together), _grouped(values, together).mT, rank
-                    )
-                downs[n].extend(_padded(down, rank, 1))
-                ups[n].extend(_padded(up, rank, 2))
+                down, up, kept = run(partial(_compressed, keys, values, together, rank))
+                downs[n].extend(down)
+                ups[n].extend(up)
                 energies.extend(kept)
-        layers = {
-            path: LoraLayer(
-                torch.cat(downs[n]).to(torch.bfloat16), torch.cat(ups[n], 1).to(torch.bfloat16)
-            )
-            for n, path in enumerate(self._paths)
-        }
+        layers = run(
+            lambda: {
+                path: LoraLayer(
+                    torch.cat(downs[n]).to(torch.bfloat16), torch.cat(ups[n], 1).to(torch.bfloat16)
+                )
+                for n, path in enumerate(self._paths)
+            }
+        )
         fingerprint = self._base.fingerprint
         origin = document_origin(document.id, document.content_hash)
         return Internalized(
@@ -139,20 +142,28 @@ class AssociativeInternalizer:
         """Yield keys and values of the chunks' tokens, some groups of `together` at a time."""
         size = max(1, _BATCH_TOKENS // (max(map(len, sequences)) * together)) * together
         for start in range(0, len(sequences), size):
-            batch = sequences[start : start + size]
-            longest = max(map(len, batch))
-            device = self._base.device
-            ids = torch.tensor([s + [0] * (longest - len(s)) for s in batch], device=device)
-            mask = torch.tensor(
-                [[1] * len(s) + [0] * (longest - len(s)) for s in batch], device=device
-            )
-            reading = read(self._base, ids, mask, self._network.config.layers, [self.task_adapter])
-            # Nothing follows a chunk's last token, whether padding stands there or not.
-            embeddings = reading.embeddings * mask[..., None]
-            features = (embeddings, reading.entering, reading.leaving)
-            with torch.inference_mode(), self._base.lock:
-                written = self._network(features, reading.mlp_inputs, mask)
-            yield written
+            yield self._base.lock.run(partial(self._written, sequences[start : start + size]))
+
+    def _written(self, batch: Sequence[list[int]]) -> Written:
+        longest = max(map(len, batch))
+        device = self._base.device
+        ids = torch.tensor([s + [0] * (longest - len(s)) for s in batch], device=device)
+        mask = torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in batch], device=device)
+        reading = read(self._base, ids, mask, self._network.config.layers, [self.task_adapter])
+        # Nothing follows a chunk's last token, whether padding stands there or not.
+        embeddings = reading.embeddings * mask[..., None]
+        features = (embeddings, reading.entering, reading.leaving)
+        with torch.inference_mode():
+            written: Written = self._network(features, reading.mlp_inputs, mask)
+        return written
+
+
+def _compressed(
+    keys: Tensor, values: Tensor, together: int, rank: int
+) -> tuple[list[Tensor], list[Tensor], Sequence[float]]:
+    """Return the factors of each group of chunks, and the energy that was kept."""
+    down, up, kept = compress_batch(_grouped(keys, together), _grouped(values, together).mT, rank)
+    return _padded(down, rank, 1), _padded(up, rank, 2), kept
 
 
 def _grouped(rows: Tensor, together: int) -> Tensor:

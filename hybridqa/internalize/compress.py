@@ -95,14 +95,21 @@ def take_shares(adapter: Adapter, wanted: Sequence[int], count: int) -> Adapter:
         wanted: Their numbers, from 0.
         count: Divides the rank of every layer.
     """
-    if len(set(wanted)) == count:
+    numbers = sorted(set(wanted))
+    if len(numbers) == count:
         return adapter
     layers = {}
     for path, layer in adapter.layers.items():
         each = layer.down.shape[0] // count
-        rows = torch.cat([torch.arange(n * each, (n + 1) * each) for n in sorted(set(wanted))])
-        layers[path] = LoraLayer(layer.down[rows], layer.up[:, rows])
-    name = ",".join(map(str, sorted(set(wanted))))
+        shares = [slice(n * each, (n + 1) * each) for n in numbers]
+        if len(shares) == 1:  # a view: no thread has to compute
+            layers[path] = LoraLayer(layer.down[shares[0]], layer.up[:, shares[0]])
+        else:
+            layers[path] = LoraLayer(
+                torch.cat([layer.down[share] for share in shares]),
+                torch.cat([layer.up[:, share] for share in shares], 1),
+            )
+    name = ",".join(map(str, numbers))
     return Adapter(f"{adapter.id}[{name}]", layers, adapter.model_fingerprint)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -53,16 +54,21 @@ def teach(
         answers: Forced; end of sequence included.
         batch_size: Prompts that run together.
     """
-    lessons = []
+    lessons: list[Lesson] = []
     top = min(TOP, int(base.model.config.vocab_size))
-    for start in range(0, len(answers), batch_size):
-        part = slice(start, start + batch_size)
+
+    def read(part: slice) -> list[Lesson]:
         with torch.no_grad():
             logits = answer_logits(base, adapters, teachers[part], answers[part])
+        read = []
         for prompt, answer, scores in zip(students[part], answers[part], logits, strict=True):
             probabilities, tokens = scores.softmax(-1).topk(top)
             probabilities = probabilities / probabilities.sum(-1, keepdim=True)
-            lessons.append(Lesson(prompt, answer, tokens, probabilities))
+            read.append(Lesson(prompt, answer, tokens, probabilities))
+        return read
+
+    for start in range(0, len(answers), batch_size):
+        lessons += base.lock.run(partial(read, slice(start, start + batch_size)))
     return lessons
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -62,21 +63,24 @@ def train(
         learning_rate: At its peak.
         seed: Of the first factors and of the order of the lessons.
     """
-    layers = {path: _start(base, path, rank, seed + n) for n, path in enumerate(paths)}
+    run = base.lock.run
+    layers = run(lambda: {p: _start(base, p, rank, seed + n) for n, p in enumerate(paths)})
     student = Adapter("in training", layers, base.fingerprint)
     factors = [factor for layer in layers.values() for factor in (layer.down, layer.up)]
     optimizer = torch.optim.AdamW(factors, lr=learning_rate, betas=_BETAS, weight_decay=0.0)
     batches = _batches(lessons, random.Random(seed))
+
+    def learn(batch: Sequence[Lesson]) -> None:
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            loss(base, [*under, student], batch).backward()
+        nn.utils.clip_grad_norm_(factors, _CLIP)
+        optimizer.step()
+
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * _schedule(step, steps)
-        optimizer.zero_grad()
-        with torch.enable_grad():
-            found = loss(base, [*under, student], next(batches))
-        with base.lock:
-            found.backward()
-            nn.utils.clip_grad_norm_(factors, _CLIP)
-            optimizer.step()
+        run(partial(learn, next(batches)))
     return {
         path: LoraLayer(layer.down.detach(), layer.up.detach()) for path, layer in layers.items()
     }

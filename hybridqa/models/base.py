@@ -31,7 +31,7 @@ class BaseModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     lock: Turns = field(default_factory=Turns)
-    """Held while the model runs with adapters worn; see `lora.worn`."""
+    """Held while the model runs with adapters worn; see `lora.worn`. `lock.run` computes."""
 
     def plain_ids(self, text: str) -> list[int]:
         """Return a text's tokens; what looks like a special token is spelled out.
@@ -76,6 +76,11 @@ class BaseModel:
         Raises:
             ModelError: No such model, no safetensors weights, or no tokenizer.
         """
+        lock = lock or Turns()
+        return lock.run(lambda: cls._load(name, dtype, device, lock))
+
+    @classmethod
+    def _load(cls, name: str, dtype: str, device: str, lock: Turns) -> BaseModel:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         folder = _resolve(name)
@@ -107,7 +112,7 @@ class BaseModel:
             ) from exc
         group_heads(model)
         public_name = "HuggingFaceTB/SmolLM2-135M-Instruct" if name == "embedded" else name
-        return cls(public_name, fingerprint, model, tokenizer, lock or Turns())
+        return cls(public_name, fingerprint, model, tokenizer, lock)
 
 
 def _copied(tokenizer: PreTrainedTokenizerFast) -> Tokenizer:

@@ -1,7 +1,7 @@
 """Questions asked at the same time are answered in one batch.
 
-One thread runs the model. Between any two tokens it lets new requests in and finished ones go, so
-nobody waits for a stranger's long answer; each request wears its own adapters.
+One thread drives the model. Between any two tokens it lets new requests in and finished ones go,
+so nobody waits for a stranger's long answer; each request wears its own adapters.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 
 from hybridqa.models.decoding import Batch, Row
 from hybridqa.models.generator import TorchGenerator
@@ -39,6 +40,7 @@ class BatchingGenerator:
             prefix_bytes: Keys and values kept of prompts that were read.
         """
         self._generator, self._max_rows = generator, max_rows
+        self._compute = generator.turns.run
         self._prefixes = PrefixCache(prefix_bytes)
         self._waiting: deque[tuple[Row, Future[Generation]]] = deque()
         self._scoring: deque[_Scoring] = deque()
@@ -98,8 +100,7 @@ class BatchingGenerator:
                 self._score()
                 self._admit()
                 if self._batch is not None:
-                    self._batch.step()
-                    self._deliver(self._batch)
+                    self._compute(partial(self._step, self._batch))
                     if not self._batch.rows:
                         self._batch = None
             except BaseException as exc:  # whatever it is, whoever waits must be told
@@ -144,19 +145,28 @@ class BatchingGenerator:
             known = [self._prefixes.longest(_key(row.asked), row.prompt) for row in waiting]
             group = _alike([row.prompt for row in waiting], known)
             rows = [waiting[n] for n in group]
-            new = self._generator.batch(rows, [known[n] for n in group])
-            new.step()
-            if new.joinable:
-                for n, row in enumerate(rows):
-                    self._prefixes.put(_key(row.asked), new.prefix(n))
-            self._deliver(new)
+            new = self._compute(partial(self._read, rows, [known[n] for n in group]))
             if new.rows:
                 read.append(new)
             waiting = [row for row in waiting if row not in rows]
         if self._batch is None and read:
             self._batch = read.pop(0)
-        if self._batch is not None:
-            self._batch.join(read)
+        if self._batch is not None and read:
+            self._compute(partial(self._batch.join, read))
+
+    def _read(self, rows: Sequence[Row], known: Sequence[Prefix | None]) -> Batch:
+        """Read prompts and choose the first tokens after them."""
+        new = self._generator.batch(rows, known)
+        new.step()
+        if new.joinable:
+            for n, row in enumerate(rows):
+                self._prefixes.put(_key(row.asked), new.prefix(n))
+        self._deliver(new)
+        return new
+
+    def _step(self, batch: Batch) -> None:
+        batch.step()
+        self._deliver(batch)
 
     def _admitted(self) -> list[Row]:
         """Take those who have waited longest, as many as there is room for.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +56,7 @@ class SentenceTransformerEmbedder:
             )
         self._model, self._batch_size = model, batch_size
         self._dimension, self._fingerprint = dimension, fingerprint
-        self._lock = lock or Turns()  # the tokenizer cannot be used by two threads at once
+        self._lock = lock or Turns()  # also: the tokenizer cannot be used by two threads at once
 
     @classmethod
     def from_checkpoint(
@@ -73,13 +74,15 @@ class SentenceTransformerEmbedder:
         Raises:
             ModelError: The model cannot be found or loaded.
         """
+        lock = lock or Turns()
         folder = _local_folder(name_or_path)
         fingerprint = _fingerprint(folder)
 
         from sentence_transformers import SentenceTransformer
 
         try:
-            model = SentenceTransformer(str(folder), device=device, local_files_only=True)
+            load = partial(SentenceTransformer, str(folder), device=device, local_files_only=True)
+            model = lock.run(load)
         except Exception as exc:  # whatever a wrong file makes the libraries raise
             raise ModelError(
                 f"The embedder `{name_or_path}` in `{folder}` cannot be loaded on `{device}`: "
@@ -105,15 +108,19 @@ class SentenceTransformerEmbedder:
         result = np.zeros((len(texts), self._dimension), dtype=np.float32)
         for start in range(0, len(order), self._batch_size):
             batch = order[start : start + self._batch_size]
-            with self._lock:
-                result[batch] = self._model.encode(
-                    [readable[n] for n in batch],
-                    batch_size=self._batch_size,
-                    normalize_embeddings=True,
-                    show_progress_bar=False,
-                )
+            encode = partial(self._encode, [readable[n] for n in batch])
+            result[batch] = self._lock.run(encode)
         assert result.shape == (len(texts), self._dimension)
         return result
+
+    def _encode(self, texts: list[str]) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32] = self._model.encode(
+            texts,
+            batch_size=self._batch_size,
+            normalize_embeddings=True,
+            show_progress_bar=False,
+        )
+        return vectors
 
 
 def _local_folder(name_or_path: str) -> Path:

@@ -12,6 +12,7 @@ from hybridqa.models.base import BaseModel
 from hybridqa.models.decoding import Batch, Row
 from hybridqa.models.prefixes import Prefix
 from hybridqa.models.quote import Evidence, Vocabulary
+from hybridqa.models.turns import Turns
 from hybridqa.protocols import Generation, Prompt
 
 ABSTENTION = "The text does not say."
@@ -39,13 +40,20 @@ class TorchGenerator:
     def model_fingerprint(self) -> str:
         return self._base.fingerprint
 
+    @property
+    def turns(self) -> Turns:
+        """Those of the model."""
+        return self._base.lock
+
     def generate(self, prompts: Sequence[Prompt]) -> list[Generation]:
         """Return one generation per prompt, in order; see `protocols.Generator`."""
         if not prompts:
             return []
-        batch = self.batch(self.rows(prompts))
+        run = self._base.lock.run
+        rows = self.rows(prompts)
+        batch = run(lambda: self.batch(rows))
         while not batch.done:
-            batch.step()
+            run(batch.step)
         return [self.finish(row) for row in batch.rows]
 
     def score(
@@ -64,6 +72,12 @@ class TorchGenerator:
         targets = [self._base.plain_ids(answer) + self._eos[:1] for answer in answers]
         for row, target in zip(rows, targets, strict=True):
             row.prompt += target
+        return self._base.lock.run(lambda: self._scores(rows, targets, known))
+
+    def _scores(
+        self, rows: Sequence[Row], targets: Sequence[list[int]], known: Sequence[Prefix | None]
+    ) -> list[float]:
+        """Return the likelihood of each row's last tokens."""
         logprobs = self.batch(rows, known).read(keep=max(map(len, targets)) + 1)
         scores = []
         for found, target in zip(logprobs, targets, strict=True):
@@ -76,9 +90,10 @@ class TorchGenerator:
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Yield the answer's text as it grows; the pieces join to the generation's text."""
         (row,) = self.rows([prompt])
-        batch, shown = self.batch([row]), ""
+        run, shown = self._base.lock.run, ""
+        batch = run(lambda: self.batch([row]))
         while not row.done:
-            batch.step()
+            run(batch.step)
             text = self._text(row)
             # A trailing replacement character is half of a multi-byte character.
             if text.startswith(shown) and not text.endswith("\ufffd"):
@@ -136,7 +151,10 @@ class TorchGenerator:
         ]
 
     def batch(self, rows: Sequence[Row], known: Sequence[Prefix | None] = ()) -> Batch:
-        """Return a batch of requests; `known` are beginnings of their prompts."""
+        """Return a batch of requests; `known` are beginnings of their prompts.
+
+        Call it, and what it returns, in turns: by `turns.run`.
+        """
         return Batch(self._base, rows, self._eos, known)
 
     def forget(self, realm: str) -> None:
