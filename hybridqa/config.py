@@ -112,6 +112,9 @@ class ServeConfig:
     max_batch: Annotated[int, Field(ge=1, le=256)] = 16
     """Questions that the model works on together."""
 
+    prompt_cache_bytes: Annotated[int, Field(ge=0)] = 512_000_000
+    """Of what the model made of prompts that it has read, for those that begin alike."""
+
     max_jobs: Annotated[int, Field(ge=1)] = 256
     """Unfinished jobs of one tenant; further ones are refused (429)."""
 

@@ -70,7 +70,7 @@ def test_a_damaged_one_is_named_with_what_to_do(tmp_path: Path, damage: str) -> 
         path = qa.put_policy(text("second")).path
     path.write_text(damage)
 
-    with pytest.raises(ConfigError, match=r"000002\.yaml` cannot be used.*remove it"):
+    with pytest.raises(StoreError, match=r"000002\.yaml` cannot be used.*remove it"):
         HybridQA(tmp_path)
 
     path.unlink()

@@ -7,7 +7,7 @@ from threading import Lock
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
-from fastapi.security import HTTPBasic
+from fastapi.security import HTTPBasic, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
@@ -17,10 +17,11 @@ from hybridqa.api.security import Access
 from hybridqa.errors import UnauthenticatedError
 
 _BASIC = HTTPBasic(auto_error=False)
+_BEARER = HTTPBearer(auto_error=False)
 
 
 class Dashboards:
-    """ASGI app to mount: asks the browser for a key, and shows the runs of its tenant."""
+    """ASGI app to mount: asks for a key, browsers as a password, and shows its tenant's runs."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
@@ -34,7 +35,10 @@ class Dashboards:
         except Exception:  # a header that is no base64, says FastAPI by an HTTPException
             given = None
         try:
-            caller = await run_in_threadpool(self._access.browser, given)
+            if bearer := await _BEARER(request):  # a program
+                caller = await run_in_threadpool(self._access.reader, bearer)
+            else:
+                caller = await run_in_threadpool(self._access.browser, given)
             app = await run_in_threadpool(self._app, caller.tenant.runs)
         except UnauthenticatedError as exc:
             body = problem(exc, request_id_of(request))

@@ -30,7 +30,7 @@ class BatchingGenerator:
     """A `Generator` for many threads. Close it."""
 
     def __init__(
-        self, generator: TorchGenerator, max_rows: int = 16, prefix_bytes: int = 512 * 2**20
+        self, generator: TorchGenerator, max_rows: int = 16, prefix_bytes: int = 512_000_000
     ) -> None:
         """Start the thread.
 

@@ -100,7 +100,8 @@ class Models:
             return generator
         from hybridqa.models.batching import BatchingGenerator
 
-        batching = BatchingGenerator(generator, self._max_batch)
+        cache_bytes = self.config.serve.prompt_cache_bytes
+        batching = BatchingGenerator(generator, self._max_batch, cache_bytes)
         self._closing.callback(batching.close)
         return batching
 

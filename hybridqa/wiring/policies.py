@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from hybridqa.config import load_yaml, validate
-from hybridqa.errors import ConfigError
+from hybridqa.errors import ConfigError, StoreError
 from hybridqa.routing.policy import Policy
 from hybridqa.stores.policies import PolicyStore
 
@@ -59,8 +59,7 @@ def stored_policy(store: PolicyStore) -> Policy | None:
     """Return the policy that was put into a home, `None` if none was.
 
     Raises:
-        ConfigError: It is not a policy (any more).
-        StoreError: It cannot be read.
+        StoreError: It is not a policy (any more), or cannot be read.
     """
     stored = store.current()
     if stored is None:
@@ -68,7 +67,7 @@ def stored_policy(store: PolicyStore) -> Policy | None:
     try:
         return parse_policy(stored.text)
     except ConfigError as exc:
-        raise ConfigError(
+        raise StoreError(
             f"The home's own policy `{stored.path}` cannot be used. Mend it, or remove it to go "
             f"back to the one before. {exc}"
         ) from exc

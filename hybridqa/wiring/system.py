@@ -77,9 +77,9 @@ class HybridQA:
 
         Raises:
             HomeInUseError: Another process has it open.
-            StoreError: It cannot be written, or is not a home directory.
-            ConfigError: The config names a policy that is not there, or the home's own, which goes
-                before it, is damaged.
+            StoreError: It cannot be written, is not a home directory, or its own policy, which goes
+                before the config's, is damaged.
+            ConfigError: The config names a policy that is not there.
         """
         self.config = config
         self.models = models or Models(config)
