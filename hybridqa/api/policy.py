@@ -79,7 +79,7 @@ def router(service: Service, access: Access) -> APIRouter:
         qa = caller.tenant.qa
         policy = qa.policy  # before what is stored: put meanwhile, this one would be the older
         stored = qa.policies.current()
-        return _shown(stored, parse_policy(stored.text) if stored else policy, response)
+        return _shown(stored, _parsed(stored.text) if stored else policy, response)
 
     @routes.get("/versions", responses=problems(), response_model=VersionsBody)
     def list_versions(caller: Caller = Depends(access.reader)) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def router(service: Service, access: Access) -> APIRouter:
         if dry_run:
             qa.policies.check(expected)
             return _tried(caller.tenant, parse_policy(text))
-        return _shown(qa.put_policy(text, expected), parse_policy(text), response)
+        return _shown(qa.put_policy(text, expected), _parsed(text), response)
 
     return routes
 
@@ -163,15 +163,15 @@ def _shown(stored: StoredPolicy | None, policy: Policy, response: Response) -> d
 def _version(stored: StoredPolicy) -> dict[str, Any]:
     return {
         "version": stored.version,
-        "name": _name(stored.text),
+        "name": _parsed(stored.text).name,
         "created_at": stored.created_at,
         "yaml": stored.text,
     }
 
 
-@lru_cache(maxsize=1024)  # a policy of the greatest length takes half a second to read
-def _name(text: str) -> str:
-    return parse_policy(text).name
+@lru_cache(maxsize=256)  # a policy of the greatest length takes half a second to read
+def _parsed(text: str) -> Policy:
+    return parse_policy(text)
 
 
 def _tried(tenant: Tenant, policy: Policy) -> dict[str, Any]:

@@ -114,8 +114,8 @@ class AssociativeInternalizer:
         energies: list[float] = []
         run = self._base.lock.run
         for written in self._write(sequences, together):
-            for n, (keys, values) in enumerate(zip(*written, strict=True)):
-                down, up, kept = run(partial(_compressed, keys, values, together, rank))
+            compressed = run(partial(_compressed, written, together, rank))
+            for n, (down, up, kept) in enumerate(compressed):
                 downs[n].extend(down)
                 ups[n].extend(up)
                 energies.extend(kept)
@@ -159,11 +159,19 @@ class AssociativeInternalizer:
 
 
 def _compressed(
-    keys: Tensor, values: Tensor, together: int, rank: int
-) -> tuple[list[Tensor], list[Tensor], Sequence[float]]:
-    """Return the factors of each group of chunks, and the energy that was kept."""
-    down, up, kept = compress_batch(_grouped(keys, together), _grouped(values, together).mT, rank)
-    return _padded(down, rank, 1), _padded(up, rank, 2), kept
+    written: Written, together: int, rank: int
+) -> list[tuple[list[Tensor], list[Tensor], list[float]]]:
+    """Return, by layer, the factors of each group of chunks and the energy that was kept.
+
+    All in one turn: where many ask, each turn in the background waits for eight of theirs.
+    """
+    layers = []
+    for keys, values in zip(*written, strict=True):
+        down, up, kept = compress_batch(
+            _grouped(keys, together), _grouped(values, together).mT, rank
+        )
+        layers.append((_padded(down, rank, 1), _padded(up, rank, 2), kept))
+    return layers
 
 
 def _grouped(rows: Tensor, together: int) -> Tensor:

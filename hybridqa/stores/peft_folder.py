@@ -25,7 +25,9 @@ from hybridqa.stores.peft_config import (
 from hybridqa.types import LoraLayer
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 
@@ -112,8 +114,6 @@ def adapter_id(layers: Mapping[str, LoraLayer], model_fingerprint: str, origin: 
         origin: `"{document_id}\n{content_hash}"` of a document adapter, `"task"` of a task
             adapter: equal factors of two documents are two adapters.
     """
-    import torch
-
     digest = hashlib.sha256()
     # JSON lines hold no raw line break, and shape and dtype say how many bytes follow: no two
     # adapters yield the same stream.
@@ -122,8 +122,16 @@ def adapter_id(layers: Mapping[str, LoraLayer], model_fingerprint: str, origin: 
         for side, tensor in (("down", layers[name].down), ("up", layers[name].up)):
             header = [name, side, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
             digest.update(json.dumps(header).encode() + b"\n")
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            digest.update(_raw(tensor).data)
     return digest.hexdigest()
+
+
+def _raw(tensor: torch.Tensor) -> NDArray[np.uint8]:
+    """Return a matrix's bytes, by row, where they are; on another device a copy."""
+    import torch
+
+    raw: NDArray[np.uint8] = tensor.detach().cpu().contiguous().view(torch.uint8).numpy()
+    return raw
 
 
 def document_origin(document_id: str, content_hash: str) -> str:
@@ -159,7 +167,6 @@ def check_layers(layers: Mapping[str, LoraLayer]) -> None:
 
 
 def _serialize(layers: Mapping[str, LoraLayer]) -> bytes:
-    import numpy as np
     import torch
     from safetensors.torch import save
 
@@ -167,8 +174,7 @@ def _serialize(layers: Mapping[str, LoraLayer]) -> bytes:
     for name, layer in layers.items():
         for side, tensor in (("A", layer.down), ("B", layer.up)):
             # Copies: safetensors refuses tensors that share memory. By numpy, in one thread.
-            raw = np.array(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
-            copy = torch.from_numpy(raw).view(tensor.dtype)
+            copy = torch.from_numpy(_raw(tensor).copy()).view(tensor.dtype)
             tensors[f"{_PREFIX}{name}.lora_{side}.weight"] = copy
     return save(tensors, metadata={"format": "pt"})
 

@@ -171,7 +171,8 @@ class HybridQA:
                     "model, reader and hypernetwork that it was made with."
                 )
             stack.insert(0, self.task_adapters[record.task_adapter_id])
-        export_stack(folder, stack, self.base.name)
+        base = self.base
+        base.lock.run(lambda: export_stack(folder, stack, base.name))
         return record
 
     def ask(

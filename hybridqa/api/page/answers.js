@@ -100,11 +100,12 @@ function routeLines(began, arm, reasons) {
 }
 
 function show(parts, answer, route) {
-  // The answer's reasons are the route's, then what the checks found: that alone is why another way was taken.
-  const found = answer.reasons.slice(route?.reasons.length ?? 0);
-  if (route && route.arm !== answer.arm) {
-    parts.route.replaceChildren(...routeLines("Tried first", route.arm, route.reasons), ...routeLines(answer.abstained ? "Then tried" : "Answered from", answer.arm, found));
-  } else parts.route.replaceChildren(...routeLines(answer.abstained ? "Tried" : "Answered from", answer.arm, answer.reasons));
+  const fellBack = route && route.arm !== answer.arm;
+  const before = fellBack ? routeLines("Tried first", route.arm, route.reasons) : [];
+  // The answer's reasons begin with the route's; what the checks found is why another way was taken.
+  const reasons = fellBack ? answer.reasons.slice(route.reasons.length) : answer.reasons;
+  const tried = fellBack ? "Then tried" : "Tried";
+  parts.route.replaceChildren(...before, ...routeLines(answer.abstained ? tried : "Answered from", answer.arm, reasons));
   if (answer.abstained) {
     parts.text.classList.add("nothing");
     parts.text.replaceChildren("Nothing was found that answers this.");
