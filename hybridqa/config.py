@@ -58,15 +58,20 @@ class IndexConfig:
 class InternalizeConfig:
     """How documents become adapters."""
 
-    internalizer: Literal["associative", "distillation", "none"] = "associative"
+    internalizer: Literal["associative", "perceiver", "distillation", "none"] = "associative"
     hypernetwork: str = "embedded"
-    """Checkpoint folder of the associative hypernetwork; `embedded` ships with the package."""
+    """Checkpoint folder of the hypernetwork, of the internalizer's kind; `embedded` ships with the
+    package and is associative."""
 
     rank: Annotated[int, Field(ge=1, le=256)] = 16
-    """Rank that each chunk's update is compressed to; chunks stand side by side in an adapter."""
+    """Rank that each chunk's update is compressed to; chunks stand side by side in an adapter. A
+    Perceiver has a rank of its own."""
 
     max_rank: Annotated[int, Field(ge=1, le=512)] = 128
     """Rank of a whole adapter; documents of more chunks get less for each."""
+
+    low_memory: bool = False
+    """Whether a Perceiver makes its adapters one chunk and one layer at a time."""
 
     max_chunks: Annotated[int, Field(ge=1)] = 256
     """Documents of more chunks are not internalized (they stay answerable by retrieval)."""

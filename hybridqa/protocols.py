@@ -102,7 +102,7 @@ class Internalizer(Protocol):
 
     @property
     def name(self) -> str:
-        """`associative` or `distillation`."""
+        """`associative`, `perceiver` or `distillation`."""
         ...
 
     @property

@@ -163,7 +163,7 @@ class AdapterRecord:
     """Of the document revision that was internalized."""
     model_fingerprint: str
     internalizer: str
-    """`associative` or `distillation`."""
+    """`associative`, `perceiver` or `distillation`."""
     internalizer_fingerprint: str
     """Hash of the internalizer's weights and settings."""
     task_adapter_id: str | None

@@ -1,4 +1,4 @@
-"""`adapters list|show|export`."""
+"""`adapters list|show|export|convert-checkpoint`."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     group.command("list")(list_adapters)
     group.command("show")(show_adapter)
     group.command("export")(export_adapter)
+    group.command("convert-checkpoint")(convert_checkpoint)
     app.add_typer(group, name="adapters")
 
 
@@ -100,3 +101,43 @@ def export_adapter(
             console.print(f"Wrote {record.id[:12]} to {folder}.", markup=False)
 
         session.show({"id": record.id, "folder": str(folder)}, render)
+
+
+def convert_checkpoint(
+    context: typer.Context,
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", parser=as_path, help="A published checkpoint's pytorch_model.bin."
+        ),
+    ],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=as_path, help="New folder to write.")
+    ],
+    chunk_tokens: Annotated[
+        int, typer.Option(min=16, help="Longest chunk of a document, as it was trained on.")
+    ] = 512,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a pickled Doc-to-LoRA hypernetwork into a folder for `internalize: hypernetwork`.
+
+    Nothing in the pickle is run. The config must name the base model that it was trained for.
+    """
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.internalize.convert import convert_checkpoint
+        from hybridqa.wiring.models import Models
+
+        made = convert_checkpoint(source, folder, Models(session.config()).base, chunk_tokens)
+        data = {"folder": str(folder), "kind": "perceiver", "encoder": made.encoder}
+
+        def render(console: Console) -> None:
+            console.print(
+                f"Wrote {folder}. To use it, set `internalize: internalizer:` to `perceiver` and "
+                "`hypernetwork:` to this folder.",
+                markup=False,
+            )
+
+        session.show(data, render)

@@ -24,6 +24,7 @@ from hybridqa.types import AdapterState
 
 class InternalizerName(StrEnum):
     associative = "associative"
+    perceiver = "perceiver"
     distillation = "distillation"
     none = "none"
 

@@ -75,7 +75,7 @@ class AssociativeInternalizer:
             ModelError: Not a checkpoint, or trained with another base model.
         """
         network, digest = base.lock.run(
-            partial(load_checkpoint, folder, base.fingerprint, base.dtype)
+            partial(load_checkpoint, folder, base.fingerprint, base.dtype, AssociativeHypernetwork)
         )
         task_adapter = load_task_adapter(folder / TASK_ADAPTER, base.fingerprint)
         return cls(

@@ -114,7 +114,7 @@ class TorchGenerator:
         """
         tokenizer = self._base.tokenizer
         content = "\n\n".join([*prompt.passages, prompt.question])
-        content = neutralize(content, _special_strings(tokenizer))
+        content = neutralize(content, special_strings(tokenizer))
         if tokenizer.chat_template:
             text = tokenizer.apply_chat_template(
                 [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -203,7 +203,8 @@ def _eos(base: BaseModel) -> list[int]:
 
 
 @lru_cache(maxsize=8)
-def _special_strings(tokenizer: object) -> tuple[str, ...]:
+def special_strings(tokenizer: object) -> tuple[str, ...]:
+    """Return how a tokenizer's special tokens look in text."""
     added = tokenizer.added_tokens_decoder.values()  # type: ignore[attr-defined]
     return tuple(str(token.content) for token in added if token.special)
 

@@ -133,6 +133,19 @@ class Models:
         )
 
     @Part
+    def perceiver(self) -> Internalizer:
+        from hybridqa.internalize.doc_to_lora import PerceiverInternalizer
+
+        settings = self.config.internalize
+        return PerceiverInternalizer.from_checkpoint(
+            self._hypernetwork_folder,
+            self.base,
+            max_rank=settings.max_rank,
+            max_chunks=settings.max_chunks,
+            low_memory=settings.low_memory,
+        )
+
+    @Part
     def distillation(self) -> Internalizer:
         from hybridqa.internalize.distillation import DistillationInternalizer
 
@@ -151,17 +164,27 @@ class Models:
         """Return an internalizer by name, by default the configured one; `none` is `None`.
 
         Raises:
-            ConfigError: There is none of that name.
+            ConfigError: There is none of that name, or the hypernetwork is of another kind.
         """
         name = name or self.config.internalize.internalizer
-        if name == "associative":
-            return self.associative
+        if name in ("associative", "perceiver"):
+            from hybridqa.internalize.checkpoint import checkpoint_kind
+
+            kind = checkpoint_kind(self._hypernetwork_folder)
+            if kind != name:
+                raise ConfigError(
+                    f"The hypernetwork `{self._hypernetwork_folder}` makes `{kind}` adapters, and "
+                    f"`{name}` ones are wanted. Set `internalize: internalizer:` to `{kind}`, or "
+                    f"`hypernetwork:` to the folder of a checkpoint of the kind `{name}`."
+                )
+            return self.associative if kind == "associative" else self.perceiver
         if name == "distillation":
             return self.distillation
         if name == "none":
             return None
         raise ConfigError(
-            f"There is no internalizer `{name}`. Use `associative`, `distillation` or `none`."
+            f"There is no internalizer `{name}`. Use `associative`, `perceiver`, "
+            "`distillation` or `none`."
         )
 
     @property

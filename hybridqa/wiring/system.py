@@ -117,7 +117,8 @@ class HybridQA:
 
         Args:
             document: Replaces the one of the same id.
-            internalizer: `associative`, `distillation` or `none`; default as configured.
+            internalizer: `associative`, `perceiver`, `distillation` or `none`; default as
+                configured.
         """
         ingested = self.ingestor.ingest(document, self.internalizer(internalizer))
         if ingested.status is ingested.status.CHANGED:
@@ -242,6 +243,7 @@ class HybridQA:
     embedder: _Shared[Embedder] = _Shared()
     chunker: _Shared[Chunker] = _Shared()
     associative: _Shared[AssociativeInternalizer] = _Shared()
+    perceiver: _Shared[Internalizer] = _Shared()
     distillation: _Shared[Internalizer] = _Shared()
 
     def internalizer(self, name: str | None = None) -> Internalizer | None:
