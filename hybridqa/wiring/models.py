@@ -168,16 +168,9 @@ class Models:
         """
         name = name or self.config.internalize.internalizer
         if name in ("associative", "perceiver"):
-            from hybridqa.internalize.checkpoint import checkpoint_kind
-
-            kind = checkpoint_kind(self._hypernetwork_folder)
-            if kind != name:
-                raise ConfigError(
-                    f"The hypernetwork `{self._hypernetwork_folder}` makes `{kind}` adapters, and "
-                    f"`{name}` ones are wanted. Set `internalize: internalizer:` to `{kind}`, or "
-                    f"`hypernetwork:` to the folder of a checkpoint of the kind `{name}`."
-                )
-            return self.associative if kind == "associative" else self.perceiver
+            if name not in self.__dict__:  # else it was loaded, or set
+                self._check_kind(name)
+            return self.associative if name == "associative" else self.perceiver
         if name == "distillation":
             return self.distillation
         if name == "none":
@@ -186,6 +179,18 @@ class Models:
             f"There is no internalizer `{name}`. Use `associative`, `perceiver`, "
             "`distillation` or `none`."
         )
+
+    def _check_kind(self, wanted: str) -> None:
+        from hybridqa.internalize.checkpoint import checkpoint_kind
+
+        folder = self._hypernetwork_folder
+        kind = checkpoint_kind(folder)
+        if kind != wanted:
+            raise ConfigError(
+                f"The hypernetwork `{folder}` makes `{kind}` adapters, and `{wanted}` ones are "
+                f"wanted. Set `internalize: internalizer:` to `{kind}`, or `hypernetwork:` to the "
+                f"folder of a checkpoint of the kind `{wanted}`."
+            )
 
     @property
     def _hypernetwork_folder(self) -> Path:

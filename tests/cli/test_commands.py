@@ -19,6 +19,7 @@ COMMANDS = [
     ("adapters", "list"),
     ("adapters", "show"),
     ("adapters", "export"),
+    ("adapters", "convert-checkpoint"),
     ("demo",),
     ("eval", "qa"),
     ("eval", "replay"),

@@ -237,8 +237,8 @@ def write_published(
         for name, value in (changes or {}).items():
             where, _, attribute = name.partition("@")
             if attribute:
-                thing = aggregator if where == "aggregator_config" else state[where]
-                setattr(thing, attribute, value)
+                inner = {"aggregator_config": aggregator, "lora_config": lora}
+                setattr(inner.get(where, state.get(where)), attribute, value)
             elif value is None:
                 del state[name]
             else:
