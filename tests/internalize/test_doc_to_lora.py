@@ -194,6 +194,20 @@ def test_more_ranks_than_are_allowed_are_compressed_as_well_as_can_be(tmp_path: 
         assert float(left) == pytest.approx(float(best), rel=0.01)
 
 
+def test_factors_have_the_dtype_in_which_they_are_worn(tmp_path: Path) -> None:
+    base = QWEN.model()
+    exact = internalize(perceiver(tmp_path, base, longest=ONE)).adapter
+    half = replace(base, model=base.model.to(torch.bfloat16))
+
+    found = internalize(perceiver(tmp_path, half, longest=ONE - 1)).adapter
+
+    for path, layer in found.layers.items():
+        assert (layer.down.dtype, layer.up.dtype) == (torch.bfloat16, torch.bfloat16)
+        whole = exact.layers[path].up @ exact.layers[path].down
+        difference = (whole - layer.up.float() @ layer.down.float()).norm()
+        assert 0 < float(difference) < 0.1 * float(whole.norm())
+
+
 def test_a_document_cannot_end_its_own_turn(tmp_path: Path) -> None:
     base = QWEN.model()
     made_by = perceiver(tmp_path, base, longest=ONE)
