@@ -1,0 +1,111 @@
+"""`eval niah`, `eval unrelated` and `eval conflict`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from hybridqa.cli.session import (
+    ConfigOption,
+    HomeOption,
+    JsonOption,
+    MarkdownOption,
+    Session,
+    as_path,
+    comma_separated,
+    fractions,
+    reported,
+    whole_numbers,
+)
+
+if TYPE_CHECKING:
+    from hybridqa.eval.grid import Grid
+
+WearOption = Annotated[
+    str,
+    typer.Option(
+        metavar="whole|part", help="All of an adapter, or as the engine does: the best share."
+    ),
+]
+SeedOption = Annotated[int, typer.Option(metavar="S")]
+
+
+def register(group: typer.Typer) -> None:
+    group.command("niah")(niah)
+
+
+def niah(
+    context: typer.Context,
+    tokens: Annotated[
+        str, typer.Option(metavar="N,...", help="Lengths of the texts, in the model's tokens.")
+    ] = "256,1024,4096,16384,32768,65536,131072",
+    depths: Annotated[
+        str, typer.Option(metavar="D,...", help="Shares of the text before the needle, 0 to 1.")
+    ] = "0,0.25,0.5,0.75,1",
+    trials: Annotated[
+        int, typer.Option(metavar="N", help="Texts, each with its needle, a length and depth.")
+    ] = 5,
+    arms: Annotated[
+        str, typer.Option(help="Comma-separated.")
+    ] = "adapter,wrong-adapter,base,context",
+    filler: Annotated[
+        str,
+        typer.Option(metavar="sample|noise", help="Prose of the sample documents, or RULER's."),
+    ] = "sample",
+    wear: WearOption = "whole",
+    seed: SeedOption = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", parser=as_path, help="Write niah.json, trials.jsonl and niah.png."
+        ),
+    ] = None,
+    markdown: MarkdownOption = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hide a fact in long texts, internalize them, and ask for it without the text.
+
+    Texts that the internalizer does not take, and prompts beyond the model's window, are told in
+    their cells.
+    """
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.eval.probes import niah_report
+        from hybridqa.eval.probes.niah import NiahPlan, run_niah
+
+        plan = NiahPlan(
+            tokens=whole_numbers(tokens, "--tokens"),
+            depths=fractions(depths, "--depths"),
+            trials=trials,
+            arms=comma_separated(arms),
+            filler=filler,
+            wear=wear,
+            seed=seed,
+        )
+        if out is not None:
+            niah_report.prepare_folder(out)
+        with session.progress() as advance:
+            advance("loading models", 0, 1)
+            report = run_niah(session.config(), plan, advance)
+        files = niah_report.write(report, out) if out is not None else []
+        _show(session, report.as_dict(), niah_report.grids(report), markdown)
+        if not (session.json or markdown):
+            for file in files:
+                session.console.print(str(file), markup=False, soft_wrap=True)
+
+
+def _show(session: Session, data: Any, grids: Sequence[Grid], markdown: bool) -> None:
+    def render(console: Console) -> None:
+        if markdown:
+            typer.echo("\n".join(grid.markdown() for grid in grids))
+            return
+        for grid in grids:
+            console.print(grid.table())
+
+    session.show(data, render)
