@@ -149,6 +149,11 @@ class Lab:
         """Ask with the whole document in the prompt."""
         return self._prompt(question, self.reading, (document.text,))
 
+    def answers(self, prompts: Sequence[Prompt | Refusal]) -> list[Generation | Refusal]:
+        """Do as `ask`; a refusal stays what it is."""
+        made = iter(self.ask([prompt for prompt in prompts if isinstance(prompt, Prompt)]))
+        return [each if isinstance(each, Refusal) else next(made) for each in prompts]
+
     def ask(self, prompts: Sequence[Prompt]) -> list[Generation | Refusal]:
         """Return one answer per prompt, in order, or why there is none."""
         lengths = [len(p.question) + sum(map(len, p.passages)) for p in prompts]

@@ -252,9 +252,8 @@ class _Experiment:
         prompts = [
             each for each in prompts if each[0] in self._arms and each[1] < self._plan.trials
         ]
-        answers = iter(self._lab.ask([p for _, _, p in prompts if isinstance(p, Prompt)]))
-        for arm, asked, prompt in prompts:
-            answer = prompt if isinstance(prompt, Refusal) else next(answers)
+        answers = self._lab.answers([prompt for _, _, prompt in prompts])
+        for (arm, asked, _), answer in zip(prompts, answers, strict=True):
             yield self._trial(arm, tokens, depth, asked, answer)
         if number < len(self._without):
             yield self._trial(ArmName.BASE, tokens, depth, number, self._without[number])

@@ -36,6 +36,7 @@ SeedOption = Annotated[int, typer.Option(metavar="S")]
 
 def register(group: typer.Typer) -> None:
     group.command("niah")(niah)
+    group.command("conflict")(conflict)
 
 
 def niah(
@@ -98,6 +99,30 @@ def niah(
         if not (session.json or markdown):
             for file in files:
                 session.console.print(str(file), markup=False, soft_wrap=True)
+
+
+def conflict(
+    context: typer.Context,
+    arms: Annotated[
+        str, typer.Option(help="Comma-separated.")
+    ] = "base,context,adapter,wrong-adapter",
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Most facts.")] = None,
+    seed: SeedOption = 0,
+    markdown: MarkdownOption = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Contradict what everybody knows in a document: whose value is answered?"""
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.eval.probes.conflict import grids, run_conflict
+
+        names = comma_separated(arms)
+        with session.progress() as advance:
+            advance("loading models", 0, 1)
+            report = run_conflict(session.config(), names, limit, seed, advance)
+        _show(session, report.as_dict(), grids(report), markdown)
 
 
 def _show(session: Session, data: Any, grids: Sequence[Grid], markdown: bool) -> None:
