@@ -36,6 +36,7 @@ SeedOption = Annotated[int, typer.Option(metavar="S")]
 
 def register(group: typer.Typer) -> None:
     group.command("niah")(niah)
+    group.command("unrelated")(unrelated)
     group.command("conflict")(conflict)
 
 
@@ -99,6 +100,54 @@ def niah(
         if not (session.json or markdown):
             for file in files:
                 session.console.print(str(file), markup=False, soft_wrap=True)
+
+
+def unrelated(
+    context: typer.Context,
+    data: Annotated[
+        str, typer.Option(metavar="FILE|DIR|hub:ID", help="Questions; see `eval run`.")
+    ],
+    documents: Annotated[
+        int, typer.Option(metavar="N", help="Whose adapters are worn, one after the other.")
+    ] = 8,
+    questions: Annotated[
+        int, typer.Option(metavar="N", help="Of each kind, for each document.")
+    ] = 16,
+    texts: Annotated[
+        int, typer.Option(metavar="N", help="Passages of each kind, for each document.")
+    ] = 8,
+    arms: Annotated[str, typer.Option(help="Comma-separated.")] = "adapter,context",
+    wear: WearOption = "whole",
+    seed: SeedOption = 0,
+    markdown: MarkdownOption = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Wear a document, and ask what has nothing to do with it: what changes?
+
+    Answers, their likelihood, and the perplexity of other documents' passages, with the document's
+    own questions and passages as the control.
+    """
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.eval.datasets import load
+        from hybridqa.eval.probes.unrelated import UnrelatedPlan, run_unrelated
+        from hybridqa.eval.probes.unrelated_report import grids
+
+        plan = UnrelatedPlan(
+            documents=documents,
+            questions=questions,
+            texts=texts,
+            arms=comma_separated(arms),
+            wear=wear,
+            seed=seed,
+        )
+        dataset = load(data)
+        with session.progress() as advance:
+            advance("loading models", 0, 1)
+            report = run_unrelated(session.config(), dataset, plan, advance)
+        _show(session, report.as_dict(), grids(report), markdown)
 
 
 def conflict(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from hybridqa.config import Config, IndexConfig
+from hybridqa.config import AnswerConfig, Config, IndexConfig
 from hybridqa.errors import DocumentTooLongError, InputError, QuestionError
 from hybridqa.eval.probes import niah_report
 from hybridqa.eval.probes.needles import KINDS, needles
@@ -17,6 +17,7 @@ from hybridqa.eval.probes.niah import Cell, NiahPlan, NiahReport, run_niah
 from hybridqa.testing import written_text
 from hybridqa.types import Document
 
+SHORT = Config(answer=AnswerConfig(max_tokens=4))
 PLAN = NiahPlan(tokens=(400, 900), depths=(0.0, 0.5, 1.0), trials=2)
 
 
@@ -201,7 +202,7 @@ def test_the_files_of_a_run(lab_homes: Any, tmp_path: Path) -> None:
 @pytest.mark.real
 def test_the_embedded_models_are_measured() -> None:
     plan = NiahPlan(tokens=[200], depths=[1.0], trials=1, arms=["adapter", "context"])
-    report = run_niah(Config(), plan)
+    report = run_niah(SHORT, plan)
 
     assert [cell.asked for cell in report.cells()] == [1, 1]
     assert report.texts[0].made is not None
