@@ -82,6 +82,26 @@ class Made:
         }
 
 
+def configured(qa: HybridQA) -> Internalizer:
+    """Return the internalizer of the config.
+
+    Raises:
+        InputError: There is none.
+    """
+    found = qa.internalizer()
+    if found is None:
+        raise no_internalizer()
+    return found
+
+
+def no_internalizer() -> InputError:
+    """Return the error that there is nothing to measure."""
+    return InputError(
+        "The config says `internalize: internalizer: none`, but this measures adapters. Set it to "
+        "`associative` or another internalizer."
+    )
+
+
 class Lab:
     """Wraps a home that holds nothing else."""
 
@@ -95,13 +115,7 @@ class Lab:
         Raises:
             InputError: There is none.
         """
-        found = self.qa.internalizer()
-        if found is None:
-            raise InputError(
-                "The config says `internalize: internalizer: none`, but this measures adapters. "
-                "Set it to `associative` or another internalizer."
-            )
-        return found
+        return configured(self.qa)
 
     def internalize(self, document: Document) -> Made | Refusal:
         """Return a document's adapter, or why there is none."""

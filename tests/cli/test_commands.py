@@ -22,7 +22,11 @@ COMMANDS = [
     ("demo",),
     ("eval", "qa"),
     ("eval", "replay"),
+    ("eval", "niah"),
+    ("eval", "unrelated"),
+    ("eval", "conflict"),
     ("bench",),
+    ("bench", "internalize"),
     ("fetch",),
 ]
 
