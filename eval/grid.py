@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from hybridqa.eval.statistics import Interval
 
@@ -21,14 +23,15 @@ class Grid:
     """Each as long as `columns`."""
     caption: str = ""
 
-    def table(self) -> Table:
-        """Return it for the terminal; all columns but the first are figures."""
-        drawn = Table(*map(escape, self.columns), title=self.title, caption=self.caption or None)
-        for column in drawn.columns[1:]:
+    def drawn(self) -> RenderableType:
+        """Return it for the terminal; title and caption may be wider than the table."""
+        table = Table(*map(escape, self.columns))
+        for column in table.columns[1:]:  # figures
             column.justify = "right"
         for row in self.rows:
-            drawn.add_row(*map(escape, row))
-        return drawn
+            table.add_row(*map(escape, row))
+        caption = [Text(self.caption, "dim")] if self.caption else []
+        return Group(Text(self.title, "bold"), table, *caption)
 
     def markdown(self) -> str:
         """Return it as a Markdown table with a line above and one below."""

@@ -11,10 +11,11 @@ from hybridqa.errors import InputError
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
+    from PIL.ImageFont import FreeTypeFont, ImageFont
 
 Colour = tuple[int, int, int]
 
-_CELL, _LEFT, _TOP, _BOTTOM, _GAP, _FOOT = (76, 44), 96, 64, 40, 24, 72
+_CELL, _LEFT, _TOP, _BOTTOM, _GAP, _LINE, _LEAST = (76, 44), 96, 64, 40, 24, 18, 560
 _SMALL, _PLAIN, _LARGE = 13, 15, 19
 _INK, _FAINT, _PAPER, _NONE = (30, 30, 30), (110, 110, 110), (255, 255, 255), (226, 226, 226)
 # Viridis, also told apart by the colour-blind and in grey; from 0 to 1.
@@ -77,14 +78,17 @@ def heatmap(
     height = _TOP + _CELL[1] * len(rows) + _BOTTOM
     across = min(2, len(panels))
     down = -(-len(panels) // across)
-    size = max(width * across + _GAP, 560), _TOP + height * down + _FOOT
+    across_px, down_px = max(width * across + _GAP, _LEAST), _TOP + height * down
+    lines = _broken(caption, across_px - 2 * _GAP)
+    size = across_px, down_px + _LINE * len(lines) + _GAP
     image = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(image)
     _write(draw, (_GAP, _GAP), title, _LARGE)
     for n, panel in enumerate(panels):
         corner = (n % across * width, _TOP + n // across * height)
         _draw(draw, corner, panel, rows, columns, row_title, column_title)
-    _legend(draw, (_GAP, size[1] - _FOOT + 4), caption, size[0] - 2 * _GAP)
+    for n, line in enumerate(lines):
+        _write(draw, (_GAP, down_px + _LINE * n), line, _SMALL, _FAINT)
     written = BytesIO()
     image.save(written, "PNG", optimize=True)
     return written.getvalue()
@@ -129,17 +133,16 @@ def colour_of(share: float) -> Colour:
     return red, green, blue
 
 
-def _legend(draw: ImageDraw, corner: tuple[int, int], caption: str, width: int) -> None:
-    x, y = corner
-    line, lines = "", []
+def _broken(caption: str, width: int) -> list[str]:
+    """Return a caption in lines of at most so many pixels, where words are no longer."""
+    lines = [""]
     for word in caption.split():
-        if line and draw.textlength(f"{line} {word}", font=_font(_SMALL)) > width:
-            lines.append(line)
-            line = word
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and _font(_SMALL).getlength(longer) > width:
+            lines.append(word)
         else:
-            line = f"{line} {word}".strip()
-    for n, text in enumerate([*lines, line]):
-        _write(draw, (x, y + 18 * n), text, _SMALL, _FAINT)
+            lines[-1] = longer
+    return lines
 
 
 def _write(
@@ -153,7 +156,7 @@ def _write(
     draw.text(place, text, fill=ink, font=_font(size), anchor=anchor)
 
 
-def _font(size: int):  # type: ignore[no-untyped-def]
+def _font(size: int) -> FreeTypeFont | ImageFont:
     from PIL import ImageFont
 
     return ImageFont.load_default(size)  # ships with Pillow

@@ -120,13 +120,13 @@ def _label(cell: Cell, with_interval: bool = False) -> str:
 def _caption(report: NiahReport) -> str:
     plan, made = report.plan, {text.tokens: text for text in report.texts if text.made}
     notes = [
-        f"{plan.trials} trials a cell, seed {plan.seed}, adapters worn in {plan.wear}, filler "
-        f"`{plan.filler}` ({report.distinct_tokens:,} tokens before any comes again); "
+        f"Trials of each cell: {plan.trials}, seed {plan.seed}, adapters worn: {plan.wear}, "
+        f"filler: `{plan.filler}` ({report.distinct_tokens:,} tokens before any comes again); "
         f"{told(report.about)}. In brackets, Wilson's 95 % intervals."
     ]
     if any(cell.refused == Refused.TOO_LONG for cell in report.cells()):
         longest = f" (made up to {max(made):,})" if made else ""
-        notes.append(f"too long: more than the internalizer takes{longest}.")
+        notes.append(f"`too long`: more than the internalizer takes{longest}.")
     if any(cell.refused == Refused.WINDOW for cell in report.cells()):
-        notes.append("window: more than the model's context.")
+        notes.append("`window`: more than the model's context.")
     return " ".join(notes)

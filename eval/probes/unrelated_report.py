@@ -237,7 +237,7 @@ def _caption(report: UnrelatedReport, over: str) -> str:
         f" No adapter for `{document}`: {reason}" for document, reason in report.refused.items()
     )
     return (
-        "`own` is the control: there a change is wanted. Adapters worn in "
+        "`own` is the control: there a change is wanted. Adapters worn: "
         f"{report.wear}, seed {report.seed}; {told(report.about)}. In brackets, 95 % bootstrap "
         f"intervals over {over}.{refused}"
     )

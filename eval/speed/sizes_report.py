@@ -160,41 +160,50 @@ class SizesReport:
         }
 
 
-def grid(report: SizesReport) -> Grid:
-    """Return the table."""
-    return Grid(
-        title="Internalizing a document, by its length",
-        columns=(
-            *("tokens", "time", "of a pass over its chunks", "of reading it whole"),
-            *("peak memory", "of that pass", "adapter", "KV cache", "of the adapter"),
-            "energy kept",
+def grids(report: SizesReport) -> list[Grid]:
+    """Return a table of times, and one of memory and bytes."""
+    return [
+        Grid(
+            title="Internalizing a document, by its length: time",
+            columns=("tokens", "time", "of a pass over its chunks", "of reading it whole"),
+            rows=[_times(size) for size in report.sizes],
         ),
-        rows=[_row(size) for size in report.sizes],
-        caption=_caption(report),
-    )
+        Grid(
+            title="Memory and bytes",
+            columns=(
+                *("tokens", "peak memory", "of that pass", "adapter", "KV cache"),
+                *("of the adapter", "energy kept"),
+            ),
+            rows=[_sizes(size) for size in report.sizes],
+            caption=_caption(report),
+        ),
+    ]
 
 
-def _row(size: Size) -> tuple[str, ...]:
-    kept, ours = size.kept, size.memory.get(Pass.INTERNALIZE)
-    peak = _bytes(ours.peak_bytes) if ours else "-"
-    of_that = "-"
-    if size.peak_ratio is not None and size.working_ratio is not None:
-        of_that = f"{size.peak_ratio:.2f}× ({size.working_ratio:.2f})"
-    cache = _bytes(size.kv_bytes)
-    tokens = f"{size.tokens:,}"
-    if kept is None:
-        return (tokens, "no adapter", "-", "-", peak, of_that, "-", cache, "-", "-")
+def _times(size: Size) -> tuple[str, ...]:
+    if size.kept is None:
+        return f"{size.tokens:,}", "no adapter", "-", "-"
     return (
-        tokens,
+        f"{size.tokens:,}",
         f"{size.ms[Pass.INTERNALIZE]:,.0f} ms" if size.ms else "-",
         str(size.time_ratio or "-"),
         str(size.time_ratio_to_prefill or "beyond window"),
-        peak,
+    )
+
+
+def _sizes(size: Size) -> tuple[str, ...]:
+    kept, ours = size.kept, size.memory.get(Pass.INTERNALIZE)
+    of_that = "-"
+    if size.peak_ratio is not None and size.working_ratio is not None:
+        of_that = f"{size.peak_ratio:.2f}× ({size.working_ratio:.2f})"
+    return (
+        f"{size.tokens:,}",
+        _bytes(ours.peak_bytes) if ours else "-",
         of_that,
-        _bytes(kept.adapter_bytes),
-        cache,
-        f"{size.kv_ratio:,.3g}×",
-        f"{kept.energy:.3f}",
+        _bytes(kept.adapter_bytes) if kept else "no adapter",
+        _bytes(size.kv_bytes),
+        f"{size.kv_ratio:,.3g}×" if size.kv_ratio else "-",
+        f"{kept.energy:.3f}" if kept else "-",
     )
 
 

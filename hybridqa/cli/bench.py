@@ -110,7 +110,7 @@ def internalize(
     session = Session.of(context, home, config, as_json)
     with reported(session.json):
         from hybridqa.eval.speed.sizes import SizesPlan, run_sizes
-        from hybridqa.eval.speed.sizes_report import grid
+        from hybridqa.eval.speed.sizes_report import grids
 
         plan = SizesPlan(
             tokens=whole_numbers(tokens, "--tokens"),
@@ -122,14 +122,7 @@ def internalize(
         with session.progress() as advance:
             advance("loading models", 0, 1)
             result = run_sizes(session.config(), plan, advance)
-
-        def render(console: Console) -> None:
-            if markdown:
-                typer.echo(grid(result).markdown())
-            else:
-                console.print(grid(result).table())
-
-        session.show(result.as_dict(), render)
+        session.show_grids(result.as_dict(), grids(result), markdown)
 
 
 def _show(session: Session, result: SpeedReport, markdown: bool) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from hybridqa.cli.session import (
     ConfigOption,
@@ -21,9 +19,6 @@ from hybridqa.cli.session import (
     reported,
     whole_numbers,
 )
-
-if TYPE_CHECKING:
-    from hybridqa.eval.grid import Grid
 
 WearOption = Annotated[
     str,
@@ -96,7 +91,7 @@ def niah(
             advance("loading models", 0, 1)
             report = run_niah(session.config(), plan, advance)
         files = niah_report.write(report, out) if out is not None else []
-        _show(session, report.as_dict(), niah_report.grids(report), markdown)
+        session.show_grids(report.as_dict(), niah_report.grids(report), markdown)
         if not (session.json or markdown):
             for file in files:
                 session.console.print(str(file), markup=False, soft_wrap=True)
@@ -147,7 +142,7 @@ def unrelated(
         with session.progress() as advance:
             advance("loading models", 0, 1)
             report = run_unrelated(session.config(), dataset, plan, advance)
-        _show(session, report.as_dict(), grids(report), markdown)
+        session.show_grids(report.as_dict(), grids(report), markdown)
 
 
 def conflict(
@@ -171,15 +166,4 @@ def conflict(
         with session.progress() as advance:
             advance("loading models", 0, 1)
             report = run_conflict(session.config(), names, limit, seed, advance)
-        _show(session, report.as_dict(), grids(report), markdown)
-
-
-def _show(session: Session, data: Any, grids: Sequence[Grid], markdown: bool) -> None:
-    def render(console: Console) -> None:
-        if markdown:
-            typer.echo("\n".join(grid.markdown() for grid in grids))
-            return
-        for grid in grids:
-            console.print(grid.table())
-
-    session.show(data, render)
+        session.show_grids(report.as_dict(), grids(report), markdown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from hybridqa.errors import HybridQAError, InputError
 
 if TYPE_CHECKING:
     from hybridqa.config import Config
+    from hybridqa.eval.grid import Grid
     from hybridqa.wiring import HybridQA
 
 ABSTAINED, BAD_INPUT, BUG = 3, 2, 1
@@ -131,6 +132,18 @@ class Session:
             sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
         else:
             render(self.console)
+
+    def show_grids(self, data: Any, grids: Sequence[Grid], markdown: bool) -> None:
+        """Print `data` as JSON, or tables, in Markdown if asked for."""
+
+        def render(console: Console) -> None:
+            if markdown:
+                typer.echo("\n".join(grid.markdown() for grid in grids))
+                return
+            for grid in grids:
+                console.print(grid.drawn())
+
+        self.show(data, render)
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:

@@ -14,7 +14,7 @@ from hybridqa.eval.speed import footprint, pairs
 from hybridqa.eval.speed.footprint import Footprint, Unmeasured, measure, measured_apart
 from hybridqa.eval.speed.passes import Pass, Passes
 from hybridqa.eval.speed.sizes import SizesPlan, run_sizes
-from hybridqa.eval.speed.sizes_report import SizesReport, grid
+from hybridqa.eval.speed.sizes_report import SizesReport, grids
 from hybridqa.types import Chunk, Document
 
 PLAN = SizesPlan(tokens=(300, 5000), repeats=1, distil_tokens=100)
@@ -84,10 +84,10 @@ def test_ratios_are_of_internalizing_to_the_base_model(
     assert short.time_ratio is not None
     assert short.time_ratio_to_prefill is not None
     assert (short.time_ratio.median, short.time_ratio_to_prefill.median) == (1.5, 0.5)
-    row = grid(report).rows[0]
-    assert row[:4] == ("300", "3,000 ms", "1.5× (1.5 to 1.5)", "0.5× (0.5 to 0.5)")
-    assert row[5] == "1.50× (2.00)"
-    assert grid(report).rows[1][3] == "beyond window"
+    times, sizes = grids(report)
+    assert times.rows[0] == ("300", "3,000 ms", "1.5× (1.5 to 1.5)", "0.5× (0.5 to 0.5)")
+    assert times.rows[1][3] == "beyond window"
+    assert sizes.rows[0][2] == "1.50× (2.00)"
 
 
 def test_a_document_that_is_too_long_is_told(homes: Any) -> None:
@@ -108,9 +108,10 @@ def test_a_document_that_is_too_long_is_told(homes: Any) -> None:
     assert (long.kept, long.time_ratio, long.kv_ratio, long.peak_ratio) == (None,) * 4
     assert long.kv_bytes == 5000 * report.kv_bytes_per_token
     assert [which for which, tokens in apart.asked if tokens == 5000] == [Pass.INTERNALIZE]
-    table = grid(report)
-    assert table.rows[1][:2] == ("5,000", "no adapter")
-    assert "5,000 tokens: Document `5000-tokens` has" in table.caption
+    times, sizes = grids(report)
+    assert times.rows[1] == ("5,000", "no adapter", "-", "-")
+    assert sizes.rows[1][3] == "no adapter"
+    assert "5,000 tokens: Document `5000-tokens` has" in sizes.caption
     json.dumps(report.as_dict())
 
 
@@ -121,7 +122,7 @@ def test_distillation_is_timed_once_and_beside_internalizing(homes: Any) -> None
     assert report.distilled is not None
     assert report.distilled.ratio is not None
     assert report.distilled.tokens == 100
-    assert "Context distillation of 100 tokens (60 steps) takes" in grid(report).caption
+    assert "Context distillation of 100 tokens (60 steps) takes" in grids(report)[1].caption
     assert measured(homes, replace(PLAN, distil_tokens=0)).distilled is None
     assert homes.distillation.calls == ["100-tokens"]
 
@@ -135,7 +136,7 @@ def test_distillation_that_fails_is_told(homes: Any) -> None:
 
     assert report.distilled is not None
     assert report.distilled.ratio is None
-    assert "could not be measured: No question survived." in grid(report).caption
+    assert "could not be measured: No question survived." in grids(report)[1].caption
     assert json.loads(json.dumps(report.as_dict()))["distilled"]["reason"]
 
 
@@ -145,7 +146,7 @@ def test_memory_can_be_left_out(homes: Any) -> None:
 
     assert apart.asked == []
     assert report.sizes[0].peak_ratio is None
-    assert grid(report).rows[0][4:6] == ("-", "-")
+    assert grids(report)[1].rows[0][1:3] == ("-", "-")
 
 
 def test_a_footprint_is_that_of_the_pass(homes: Any, tmp_path: Any) -> None:

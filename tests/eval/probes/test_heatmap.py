@@ -24,3 +24,15 @@ def test_colours_run_from_dark_to_light() -> None:
 
     assert lightness == sorted(lightness)
     assert colour_of(1.0) == (253, 231, 37)
+
+
+def test_a_long_caption_makes_a_taller_picture() -> None:
+    panel = Panel("one", [[Square(0.5, "50%")]])
+
+    def size(caption: str) -> tuple[int, int]:
+        png = heatmap("title", [panel], ["0"], ["256"], "depth", "tokens", caption)
+        return Image.open(io.BytesIO(png)).size
+
+    width, height = size("Short.")
+    assert size("word " * 200)[0] == width
+    assert size("word " * 200)[1] > height + 5 * 13
