@@ -23,7 +23,7 @@ _SCALE: Sequence[Colour] = (
     *((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37)),
 )
 _LIGHT = 140
-"""Of a colour: dark letters are read on it."""
+"""From here on, dark letters are read on a colour."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _draw(
             x, y = left + m * _CELL[0], top + n * _CELL[1]
             colour = _NONE if square.share is None else colour_of(square.share)
             draw.rectangle((x, y, x + _CELL[0] - 2, y + _CELL[1] - 2), fill=colour)
-            ink = _INK if sum(colour) / 3 > _LIGHT else _PAPER
+            ink = _INK if _lightness(colour) > _LIGHT else _PAPER
             place = (x + _CELL[0] // 2, y + _CELL[1] // 2)
             _write(draw, place, square.label, _SMALL, ink, "mm")
     below = top + len(rows) * _CELL[1] + 8
@@ -131,6 +131,12 @@ def colour_of(share: float) -> Colour:
         round(a + (b - a) * (place - n)) for a, b in zip(_SCALE[n], _SCALE[n + 1], strict=True)
     )
     return red, green, blue
+
+
+def _lightness(colour: Colour) -> float:
+    """Return how light a colour looks, from 0 to 255 (ITU-R BT.601)."""
+    red, green, blue = colour
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def _broken(caption: str, width: int) -> list[str]:

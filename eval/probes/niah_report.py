@@ -16,6 +16,7 @@ from hybridqa.stores.disk import disk_errors
 JSON, ROWS, PICTURE = "niah.json", "trials.jsonl", "niah.png"
 
 _TITLE = "Needle in a haystack"
+_BRACKETS = "In brackets, Wilson's 95 % intervals."
 _REFUSED = {
     Refused.TOO_LONG: "too long",
     Refused.WINDOW: "window",
@@ -34,7 +35,7 @@ def grids(report: NiahReport) -> list[Grid]:
                 (f"{depth:g}", *(_label(cell, with_interval=True) for cell in cells))
                 for depth, cells in zip(report.plan.depths, rows, strict=True)
             ],
-            caption=_caption(report) if arm == _arms(report)[-1] else "",
+            caption=f"{_caption(report)} {_BRACKETS}" if arm == _arms(report)[-1] else "",
         )
         for arm, rows in _by_arm(report).items()
     ]
@@ -122,7 +123,7 @@ def _caption(report: NiahReport) -> str:
     notes = [
         f"Trials of each cell: {plan.trials}, seed {plan.seed}, adapters worn: {plan.wear}, "
         f"filler: `{plan.filler}` ({report.distinct_tokens:,} tokens before any comes again); "
-        f"{told(report.about)}. In brackets, Wilson's 95 % intervals."
+        f"{told(report.about)}."
     ]
     if any(cell.refused == Refused.TOO_LONG for cell in report.cells()):
         longest = f" (made up to {max(made):,})" if made else ""
