@@ -59,7 +59,7 @@ class Asker:
         """Ask under one arm, questions with prompts of like length together."""
         done = 0
         lengths = [self._bench.length(arm, case) for case in cases]
-        for batch in _batches(lengths, 1 if arm.arm is ArmName.AUTO else size):
+        for batch in batches(lengths, 1 if arm.arm is ArmName.AUTO else size):
             missing = [cases[n] for n in batch if (str(arm), cases[n].id) not in self._answered]
             if missing and arm.arm is ArmName.AUTO:
                 self._keep([self._routed(case) for case in missing])
@@ -89,7 +89,7 @@ class Asker:
     def _together(self, arm: StyledArm, cases: Sequence[Case]) -> list[AnswerRow]:
         requests = {case.id: self._bench.request(arm, case, Stopwatch()) for case in cases}
         prompts = {id: request.prompt for id, request in requests.items() if request}
-        made = _generate(self._qa.generator, list(prompts.values()))
+        made = generated(self._qa.generator, list(prompts.values()))
         by_id = dict(zip(prompts, made, strict=True))
         rows = []
         for case in cases:
@@ -127,8 +127,8 @@ class Asker:
         )
 
 
-def _batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Yield positions in `lengths`, shortest first."""
+def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Yield positions in `lengths` (in characters), shortest first, at most `size` together."""
     batch: list[int] = []
     for n in sorted(range(len(lengths)), key=lengths.__getitem__):
         if batch and (len(batch) == size or (len(batch) + 1) * lengths[n] > _BATCH_CHARS):
@@ -139,14 +139,14 @@ def _batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _generate(generator: Generator, prompts: Sequence[Prompt]) -> list[Generation | str]:
+def generated(generator: Generator, prompts: Sequence[Prompt]) -> list[Generation | str]:
     """Return generations, or for prompts that do not fit the model why not."""
     try:
         return list(generator.generate(prompts))
     except QuestionError as exc:
         if len(prompts) == 1:
             return [str(exc)]
-        return [made for prompt in prompts for made in _generate(generator, [prompt])]
+        return [made for prompt in prompts for made in generated(generator, [prompt])]
 
 
 def _cite(request: Request, made: Generation) -> Citation | None:

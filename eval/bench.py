@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hybridqa.config import Config
 from hybridqa.engines.answer import best_share
@@ -28,10 +29,20 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 @contextmanager
-def scratch(config: Config) -> Iterator[HybridQA]:
-    """Lend an empty home that is gone afterwards, its index inside, whatever the config names."""
+def scratch(
+    config: Config, open_home: Callable[[Path, Config], HybridQA] = HybridQA
+) -> Iterator[HybridQA]:
+    """Lend an empty home that is gone afterwards, its index inside, whatever the config names.
+
+    Args:
+        config: Of the home.
+        open_home: Opens it; tests put fakes into it.
+    """
     config = replace(config, index=replace(config.index, url=None))
-    with tempfile.TemporaryDirectory(prefix="hybridqa-eval-") as home, HybridQA(home, config) as qa:
+    with (
+        tempfile.TemporaryDirectory(prefix="hybridqa-eval-") as home,
+        open_home(Path(home), config) as qa,
+    ):
         yield qa
 
 

@@ -1,6 +1,7 @@
 """Bootstrap intervals, exact sign tests, and a correction for asking many times.
 
-Documents are drawn, not questions: questions about one document are not independent.
+Documents are drawn, not questions: questions about one document are not independent. For trials
+that are, there is Wilson's interval of a share.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """An estimate with the bounds of its 95 % bootstrap interval."""
+    """An estimate with the bounds of its 95 % interval, by bootstrap unless said otherwise."""
 
     mean: float
     low: float
@@ -155,6 +156,31 @@ def ratio_interval(
     """
     drawn = Bootstrap.draw(clusters, seed)
     return drawn.interval(lambda means: means[:, 0] / means[:, 1], _columns(values, others))
+
+
+def wilson(successes: int, trials: int) -> Interval:
+    """Return the share of independent trials that succeeded, with its interval after Wilson.
+
+    It holds its level for few trials too, and for shares of 0 and 1, where a bootstrap has no
+    width at all.
+
+    Args:
+        successes: At most `trials`.
+        trials: At least 1.
+    """
+    from scipy.special import ndtri
+
+    if not 0 <= successes <= trials or trials < 1:
+        raise ValueError(f"{successes} of {trials} trials cannot have succeeded.")
+    z = float(ndtri((1 + LEVEL) / 2))
+    share, spread = successes / trials, z * z / trials
+    centre = (share + spread / 2) / (1 + spread)
+    reach = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return Interval(
+        mean=share,
+        low=0.0 if successes == 0 else centre - reach,
+        high=1.0 if successes == trials else centre + reach,
+    )
 
 
 def sign_test(wins: int, losses: int) -> float:

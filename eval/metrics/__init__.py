@@ -7,9 +7,10 @@
 from hybridqa.eval.metrics.text import (
     agrees,
     exact_match,
+    mentions,
     normalize,
     rouge_l,
     token_f1,
 )
 
-__all__ = ["agrees", "exact_match", "normalize", "rouge_l", "token_f1"]
+__all__ = ["agrees", "exact_match", "mentions", "normalize", "rouge_l", "token_f1"]

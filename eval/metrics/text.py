@@ -30,6 +30,12 @@ def _says(answer: str, gold: str) -> bool:
     return bool(said and wanted) and (wanted <= said or numbers <= said <= wanted)
 
 
+def mentions(answer: str, value: str) -> bool:
+    """Tell whether the words of a value stand in an answer, side by side, after `normalize`."""
+    words = normalize(value)
+    return bool(words) and f" {words} " in f" {normalize(answer)} "
+
+
 def normalize(text: str) -> str:
     """Lower case, without ASCII punctuation, articles and needless spaces, as SQuAD does."""
     return " ".join(_ARTICLE.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())

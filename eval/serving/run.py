@@ -18,11 +18,11 @@ import torch
 from hybridqa.config import Config
 from hybridqa.eval.bench import Progress, silent
 from hybridqa.eval.datasets import load
+from hybridqa.eval.filler import SAMPLE
 from hybridqa.eval.machine import machine
 from hybridqa.eval.serving.process import Asked, Load, Running, ask, drive, running, take_in
 from hybridqa.eval.speed.pairs import spread
 from hybridqa.eval.speed.report import Detail, SpeedReport, SpeedRow
-from hybridqa.eval.speed.workbench import SAMPLE
 from hybridqa.types import Document
 from hybridqa.wiring import HybridQA, Models
 

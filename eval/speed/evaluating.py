@@ -10,6 +10,7 @@ from hybridqa.eval.arms import ArmName
 from hybridqa.eval.dashboard import write_page
 from hybridqa.eval.dashboard.measure import measure
 from hybridqa.eval.datasets import load
+from hybridqa.eval.filler import SAMPLE
 from hybridqa.eval.metrics.catalog import GROUPS
 from hybridqa.eval.plan import Plan
 from hybridqa.eval.rows import Run
@@ -17,7 +18,7 @@ from hybridqa.eval.runner import run
 from hybridqa.eval.runs import read_run
 from hybridqa.eval.speed.pairs import spread
 from hybridqa.eval.speed.report import SpeedRow
-from hybridqa.eval.speed.workbench import SAMPLE, Workbench
+from hybridqa.eval.speed.workbench import Workbench
 from hybridqa.eval.summary import summarize
 
 _ARMS = tuple(arm for arm in ArmName if arm is not ArmName.DISTILLED)

@@ -50,8 +50,8 @@ def against_forward(bench: Workbench) -> SpeedRow:
     The target is for the tokens in one piece, as they would stand in a prompt.
     """
     base, sequences = bench.qa.base, _sequences(bench)
-    whole = _batch(base, [[token for sequence in sequences for token in sequence]])
-    pieces = _batch(base, sequences)
+    whole = padded(base, [[token for sequence in sequences for token in sequence]])
+    pieces = padded(base, sequences)
     bench.progress("internalizing", 0, 1)
     timings = side_by_side(
         {
@@ -91,7 +91,7 @@ def _sequences(bench: Workbench) -> list[list[int]]:
     return [tokenizer(c.text, add_special_tokens=False)["input_ids"] for c in bench.chunks]
 
 
-def _batch(base: BaseModel, sequences: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(base: BaseModel, sequences: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids and mask, padded on the right as the internalizer pads them."""
     longest = max(map(len, sequences))
     ids = torch.tensor([s + [0] * (longest - len(s)) for s in sequences], device=base.device)

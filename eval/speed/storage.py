@@ -79,7 +79,7 @@ def search_overhead(bench: Workbench) -> SpeedRow:
 def adapter_size(bench: Workbench) -> SpeedRow:
     """Compare the largest adapter that the config allows with the KV cache of 32K tokens."""
     made, settings = bench.internalized, bench.qa.config.internalize
-    real = _bytes(made.adapter)
+    real = adapter_bytes(made.adapter)
     largest = real / made.rank * settings.max_rank
     cache_per_token = cache_bytes_per_token(bench.qa.base)
     cache = cache_per_token * _CONTEXT_TOKENS
@@ -106,7 +106,8 @@ def adapter_size(bench: Workbench) -> SpeedRow:
     )
 
 
-def _bytes(adapter: Adapter) -> int:
+def adapter_bytes(adapter: Adapter) -> int:
+    """Return the bytes of all its factors."""
     factors = [f for layer in adapter.layers.values() for f in (layer.down, layer.up)]
     return sum(factor.numel() * factor.element_size() for factor in factors)
 

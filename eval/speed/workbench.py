@@ -7,11 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from hybridqa.eval.datasets import load
+from hybridqa.eval.filler import SAMPLE
 from hybridqa.protocols import Internalizer
 from hybridqa.types import Adapter, Chunk, Document, Internalized
 from hybridqa.wiring import HybridQA
-
-SAMPLE = Path(__file__).resolve().parent.parent / "sample"
 
 Progress = Callable[[str, int, int], None]
 

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from hybridqa.errors import HybridQAError
+from hybridqa.errors import HybridQAError, InputError
 
 if TYPE_CHECKING:
     from hybridqa.config import Config
+    from hybridqa.eval.grid import Grid
     from hybridqa.wiring import HybridQA
 
 ABSTAINED, BAD_INPUT, BUG = 3, 2, 1
+
+N = TypeVar("N", int, float)
 
 
 def as_path(value: str) -> Path:
@@ -35,6 +38,36 @@ def as_path(value: str) -> Path:
 def comma_separated(text: str) -> list[str]:
     """Return the names in an option's value."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def whole_numbers(text: str, option: str) -> list[int]:
+    """Return the whole numbers in an option's value, each once.
+
+    Raises:
+        InputError: One is not a whole number.
+    """
+    return _numbers(text, option, int, "a whole number, such as 1024")
+
+
+def fractions(text: str, option: str) -> list[float]:
+    """Return the numbers in an option's value, each once.
+
+    Raises:
+        InputError: One is not a number.
+    """
+    return _numbers(text, option, float, "a number, such as 0.5")
+
+
+def _numbers(text: str, option: str, read: Callable[[str], N], such: str) -> list[N]:
+    found = []
+    for each in comma_separated(text):
+        try:
+            found.append(read(each))
+        except ValueError as exc:
+            raise InputError(
+                f"`{option}`: `{each}` is not {such}. Separate several by commas."
+            ) from exc
+    return list(dict.fromkeys(found))
 
 
 HomeOption = Annotated[
@@ -99,6 +132,18 @@ class Session:
             sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
         else:
             render(self.console)
+
+    def show_grids(self, data: Any, grids: Sequence[Grid], markdown: bool) -> None:
+        """Print `data` as JSON, or tables, in Markdown if asked for."""
+
+        def render(console: Console) -> None:
+            if markdown:
+                typer.echo("\n".join(grid.markdown() for grid in grids))
+                return
+            for grid in grids:
+                console.print(grid.drawn())
+
+        self.show(data, render)
 
     @contextmanager
     def progress(self) -> Iterator[Callable[[str, int, int], None]]:

@@ -212,6 +212,44 @@ def test_a_run_that_cannot_be_begun(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("eval", "niah", "--tokens", "256,many"), "`--tokens`: `many` is not a whole number"),
+        (("eval", "niah", "--tokens", "2.5"), "`--tokens`: `2.5` is not a whole number"),
+        (("eval", "niah", "--tokens", "256,-1"), "must be at least 1, got -1"),
+        (("eval", "niah", "--tokens", ","), "There is nothing to measure"),
+        (("eval", "niah", "--depths", "0,middle"), "`--depths`: `middle` is not a number"),
+        (("eval", "niah", "--depths", "0,2"), "A depth is a share in [0, 1] of the text, got 2"),
+        (("eval", "niah", "--trials", "0"), "trials must be at least 1, got 0"),
+        (("eval", "niah", "--arms", "base,magic"), "There is no arm `magic`"),
+        (("eval", "niah", "--arms", "retrieval"), "The arm `retrieval` has no part in this"),
+        (("eval", "niah", "--filler", "lorem"), "There is no filler `lorem`"),
+        (("eval", "niah", "--out", __file__), "is a file. Name a folder"),
+        (("eval", "unrelated", "--data", "nothing.csv"), "nothing.csv"),
+        (("eval", "unrelated", "--data", "nothing.csv", "--texts", "0"), "texts must be at least"),
+        (("eval", "unrelated", "--data", "nothing.csv", "--wear", "half"), "adapter `half`"),
+        (("eval", "conflict", "--arms", "auto"), "The arm `auto` has no part in this"),
+        (("eval", "conflict", "--limit", "0"), "limit of facts must be at least 1, got 0"),
+        (("bench", "internalize", "--tokens", "1k"), "`--tokens`: `1k` is not a whole number"),
+        (("bench", "internalize", "--tokens", "0"), "must be at least 1, got 0"),
+        (("bench", "internalize", "--repeats", "-1"), "repeats must be at least 1, got -1"),
+        (("bench", "internalize", "--distil-tokens", "-1"), "must be at least 0, got -1"),
+    ],
+)
+def test_a_measurement_that_cannot_be_made(
+    cli: Cli, command: tuple[str, ...], message: str
+) -> None:
+    assert message in cli(*command).error
+
+
+def test_a_measurement_of_adapters_without_an_internalizer(cli: Cli, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("internalize:\n  internalizer: none\n")
+
+    assert "internalizer: none" in cli("bench", "internalize", "--config", config).error
+
+
 @pytest.mark.parametrize("command", ["show", "dashboard"])
 def test_a_folder_without_a_run(cli: Cli, tmp_path: Path, command: str) -> None:
     options = ("--out", tmp_path / "page.html") if command == "dashboard" else ()

@@ -23,7 +23,11 @@ COMMANDS = [
     ("demo",),
     ("eval", "qa"),
     ("eval", "replay"),
+    ("eval", "niah"),
+    ("eval", "unrelated"),
+    ("eval", "conflict"),
     ("bench",),
+    ("bench", "internalize"),
     ("fetch",),
 ]
 

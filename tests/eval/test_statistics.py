@@ -12,6 +12,7 @@ from hybridqa.eval.statistics import (
     mean_interval,
     ratio_interval,
     sign_test,
+    wilson,
 )
 
 
@@ -158,3 +159,22 @@ def test_holm_by_hand() -> None:
     assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(5, 10, 0.2366, 0.7634), (0, 2, 0.0, 0.6576), (10, 10, 0.7225, 1.0)],
+)
+def test_wilsons_interval_is_that_of_the_textbooks(
+    successes: int, trials: int, low: float, high: float
+) -> None:
+    found = wilson(successes, trials)
+
+    assert found.mean == successes / trials
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (3, 2), (-1, 2)])
+def test_impossible_counts_have_no_share(successes: int, trials: int) -> None:
+    with pytest.raises(ValueError, match="cannot have succeeded"):
+        wilson(successes, trials)

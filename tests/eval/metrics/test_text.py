@@ -1,6 +1,6 @@
 import pytest
 
-from hybridqa.eval.metrics import agrees, exact_match, normalize, rouge_l, token_f1
+from hybridqa.eval.metrics import agrees, exact_match, mentions, normalize, rouge_l, token_f1
 
 
 def test_normalizes_as_squad_does() -> None:
@@ -47,3 +47,18 @@ def test_an_answer_agrees_that_says_more_or_less_but_no_other_number(
     answer: str, golds: list[str], agreed: bool
 ) -> None:
     assert agrees(answer, golds) is agreed
+
+
+@pytest.mark.parametrize(
+    ("answer", "value", "found"),
+    [
+        ("It is the silver key, I think.", "a silver key", True),
+        ("In 1904.", "1904", True),
+        ("Parisian", "Paris", False),
+        ("van der Gogh", "van Gogh", False),
+        ("", "Paris", False),
+        ("the", "a", False),
+    ],
+)
+def test_an_answer_mentions_a_value_in_whole_words(answer: str, value: str, found: bool) -> None:
+    assert mentions(answer, value) is found

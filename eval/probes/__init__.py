@@ -1,0 +1,1 @@
+"""What a document's adapter knows, and what it harms: short experiments, each with its controls."""

@@ -1,0 +1,169 @@
+"""`eval niah`, `eval unrelated` and `eval conflict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hybridqa.cli.session import (
+    ConfigOption,
+    HomeOption,
+    JsonOption,
+    MarkdownOption,
+    Session,
+    as_path,
+    comma_separated,
+    fractions,
+    reported,
+    whole_numbers,
+)
+
+WearOption = Annotated[
+    str,
+    typer.Option(
+        metavar="whole|part", help="All of an adapter, or as the engine does: the best share."
+    ),
+]
+SeedOption = Annotated[int, typer.Option(metavar="S")]
+
+
+def register(group: typer.Typer) -> None:
+    group.command("niah")(niah)
+    group.command("unrelated")(unrelated)
+    group.command("conflict")(conflict)
+
+
+def niah(
+    context: typer.Context,
+    tokens: Annotated[
+        str, typer.Option(metavar="N,...", help="Lengths of the texts, in the model's tokens.")
+    ] = "256,1024,4096,16384,32768,65536,131072",
+    depths: Annotated[
+        str, typer.Option(metavar="D,...", help="Shares of the text before the needle, 0 to 1.")
+    ] = "0,0.25,0.5,0.75,1",
+    trials: Annotated[
+        int, typer.Option(metavar="N", help="Texts, each with its needle, a length and depth.")
+    ] = 5,
+    arms: Annotated[
+        str, typer.Option(help="Comma-separated.")
+    ] = "adapter,wrong-adapter,base,context",
+    filler: Annotated[
+        str,
+        typer.Option(metavar="sample|noise", help="Prose of the sample documents, or RULER's."),
+    ] = "sample",
+    wear: WearOption = "whole",
+    seed: SeedOption = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", parser=as_path, help="Write niah.json, trials.jsonl and niah.png."
+        ),
+    ] = None,
+    markdown: MarkdownOption = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hide a fact in long texts, internalize them, and ask for it without the text.
+
+    Texts that the internalizer does not take, and prompts beyond the model's window, are told in
+    their cells.
+    """
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.eval.probes import niah_report
+        from hybridqa.eval.probes.niah import NiahPlan, run_niah
+
+        plan = NiahPlan(
+            tokens=whole_numbers(tokens, "--tokens"),
+            depths=fractions(depths, "--depths"),
+            trials=trials,
+            arms=comma_separated(arms),
+            filler=filler,
+            wear=wear,
+            seed=seed,
+        )
+        if out is not None:
+            niah_report.prepare_folder(out)
+        with session.progress() as advance:
+            advance("loading models", 0, 1)
+            report = run_niah(session.config(), plan, advance)
+        files = niah_report.write(report, out) if out is not None else []
+        session.show_grids(report.as_dict(), niah_report.grids(report), markdown)
+        if not (session.json or markdown):
+            for file in files:
+                session.console.print(str(file), markup=False, soft_wrap=True)
+
+
+def unrelated(
+    context: typer.Context,
+    data: Annotated[
+        str, typer.Option(metavar="FILE|DIR|hub:ID", help="Questions; see `eval run`.")
+    ],
+    documents: Annotated[
+        int, typer.Option(metavar="N", help="Whose adapters are worn, one after the other.")
+    ] = 8,
+    questions: Annotated[
+        int, typer.Option(metavar="N", help="Of each kind, for each document.")
+    ] = 16,
+    texts: Annotated[
+        int, typer.Option(metavar="N", help="Passages of each kind, for each document.")
+    ] = 8,
+    arms: Annotated[str, typer.Option(help="Comma-separated.")] = "adapter,context",
+    wear: WearOption = "whole",
+    seed: SeedOption = 0,
+    markdown: MarkdownOption = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Wear a document, and ask what has nothing to do with it: what changes?
+
+    Answers, their likelihood, and the perplexity of other documents' passages, with the document's
+    own questions and passages as the control.
+    """
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.eval.datasets import load
+        from hybridqa.eval.probes.unrelated import UnrelatedPlan, run_unrelated
+        from hybridqa.eval.probes.unrelated_report import grids
+
+        plan = UnrelatedPlan(
+            documents=documents,
+            questions=questions,
+            texts=texts,
+            arms=comma_separated(arms),
+            wear=wear,
+            seed=seed,
+        )
+        dataset = load(data)
+        with session.progress() as advance:
+            advance("loading models", 0, 1)
+            report = run_unrelated(session.config(), dataset, plan, advance)
+        session.show_grids(report.as_dict(), grids(report), markdown)
+
+
+def conflict(
+    context: typer.Context,
+    arms: Annotated[
+        str, typer.Option(help="Comma-separated.")
+    ] = "base,context,adapter,wrong-adapter",
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Most facts.")] = None,
+    seed: SeedOption = 0,
+    markdown: MarkdownOption = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Contradict what everybody knows in a document: whose value is answered?"""
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.eval.probes.conflict import grids, run_conflict
+
+        names = comma_separated(arms)
+        with session.progress() as advance:
+            advance("loading models", 0, 1)
+            report = run_conflict(session.config(), names, limit, seed, advance)
+        session.show_grids(report.as_dict(), grids(report), markdown)
