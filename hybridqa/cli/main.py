@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hybridqa.cli import adapters, bench, documents, evaluation, keys, questions, serve
+from hybridqa.cli import adapters, bench, documents, evaluation, keys, questions, serve, train
 from hybridqa.cli.session import BAD_INPUT, ConfigOption, HomeOption, JsonOption, show_error
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ evaluation.register(app)
 bench.register(app)
 serve.register(app)
 keys.register(app)
+app.command("train")(train.train)
 
 
 def main() -> None:

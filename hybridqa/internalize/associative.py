@@ -18,12 +18,16 @@ from hybridqa.internalize.compress import compress_batch
 from hybridqa.internalize.hypernetwork import AssociativeHypernetwork
 from hybridqa.models.base import BaseModel
 from hybridqa.models.capture import read
+from hybridqa.models.states import both_ways
 from hybridqa.stores.peft_folder import adapter_id, document_origin
 from hybridqa.stores.task_adapters import load_task_adapter
 from hybridqa.types import Adapter, Chunk, Document, Internalized, LoraLayer
 
 TASK_ADAPTER = "task_adapter"
 """Folder in a checkpoint with the adapter that was trained together with the network."""
+
+TOWER = "tower"
+"""Folder in a checkpoint with the adapter of the layers that read both ways, if it has such."""
 
 _BATCH_TOKENS = 2048
 
@@ -42,6 +46,7 @@ class AssociativeInternalizer:
         network: AssociativeHypernetwork,
         task_adapter: Adapter,
         network_hash: str,
+        tower: Adapter | None = None,
         *,
         rank: int,
         max_rank: int,
@@ -54,14 +59,17 @@ class AssociativeInternalizer:
             network: Trained for `base`.
             task_adapter: Trained together with the network, to be worn under its adapters.
             network_hash: Of the network's checkpoint.
+            tower: Worn by the layers that read both ways, if the network has such.
             rank: That each chunk's update is compressed to.
             max_rank: Of a whole adapter; documents of many chunks get less rank for each.
             max_chunks: Longer documents are refused.
 
         """
-        self._base, self._network, self.task_adapter = base, network, task_adapter
+        self._base, self._network, self._tower = base, network, tower
+        self.task_adapter = task_adapter
         self._rank, self._max_rank, self._max_chunks = rank, max_rank, max_chunks
         settings = f"{network_hash}|{task_adapter.id}|{rank}|{max_rank}"
+        settings += f"|{tower.id}" if tower else ""
         self.fingerprint = hashlib.sha256(settings.encode()).hexdigest()
         self._paths = [f"model.layers.{n}.mlp.down_proj" for n in network.config.layers]
 
@@ -78,11 +86,15 @@ class AssociativeInternalizer:
             partial(load_checkpoint, folder, base.fingerprint, base.dtype, AssociativeHypernetwork)
         )
         task_adapter = load_task_adapter(folder / TASK_ADAPTER, base.fingerprint)
+        tower = None
+        if network.config.tower:
+            tower = load_task_adapter(folder / TOWER, base.fingerprint)
         return cls(
             base,
             network.to(base.device),
             task_adapter,
             digest,
+            tower,
             rank=rank,
             max_rank=max_rank,
             max_chunks=max_chunks,
@@ -149,13 +161,45 @@ class AssociativeInternalizer:
         device = self._base.device
         ids = torch.tensor([s + [0] * (longest - len(s)) for s in batch], device=device)
         mask = torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in batch], device=device)
-        reading = read(self._base, ids, mask, self._network.config.layers, [self.task_adapter])
-        # Nothing follows a chunk's last token, whether padding stands there or not.
-        embeddings = reading.embeddings * mask[..., None]
-        features = (embeddings, reading.entering, reading.leaving)
         with torch.inference_mode():
-            written: Written = self._network(features, reading.mlp_inputs, mask)
-        return written
+            return write(self._base, self._network, ids, mask, self.task_adapter, self._tower)
+
+
+def write(
+    base: BaseModel,
+    network: AssociativeHypernetwork,
+    ids: Tensor,
+    mask: Tensor,
+    task_adapter: Adapter,
+    tower: Adapter | None,
+) -> Written:
+    """Let the network write a batch of chunks.
+
+    Gradients, where they are on, flow to the network and to the factors of `tower`.
+
+    Args:
+        base: The frozen model.
+        network: Trained for it.
+        ids: Token ids (chunks, tokens), padded on the right.
+        mask: 1 for real tokens, same shape.
+        task_adapter: Worn while the model reads.
+        tower: Worn where it reads both ways; wanted if the network's config has a tower.
+
+    Returns:
+        Keys and values per target layer; values of padding are zero.
+    """
+    config = network.config
+    states = [*config.states, *config.tower[:1]]
+    reading = read(base, ids, mask, config.layers, states, [task_adapter])
+    # Nothing follows a chunk's last token, whether padding stands there or not.
+    features = [reading.embeddings * mask[..., None]]
+    features += [reading.states[n] for n in config.states]
+    if config.tower:
+        assert tower is not None
+        below = reading.states[config.tower_first]
+        features.append(both_ways(base, below, mask, config.tower, [tower]))
+    written: Written = network(features, reading.mlp_inputs, mask)
+    return written
 
 
 def _compressed(

@@ -63,10 +63,26 @@ class AssociativeConfig:
     """Relative positions beyond this count as this."""
     max_chunk_tokens: _COUNT = 240
     """Longest chunk in training."""
+    state_layer: _COUNT | None = None
+    """Layer whose entering states are read; by default the first target layer."""
+    tower_first: Annotated[int, Field(ge=0)] = 0
+    tower_last: Annotated[int, Field(ge=0)] = 0
+    """Layers from `tower_first` up to, not including, `tower_last` read the chunk a second time,
+    both ways, wearing the LoRA in the checkpoint's folder `tower`; none by default."""
 
     @property
     def layers(self) -> range:
         return range(self.first_layer, self.last_layer)
+
+    @property
+    def tower(self) -> range:
+        return range(self.tower_first, self.tower_last)
+
+    @property
+    def states(self) -> list[int]:
+        """Layers whose entering states are read, of the causal pass."""
+        below = self.first_layer if self.state_layer is None else self.state_layer
+        return [below, self.last_layer]
 
 
 class AssociativeHypernetwork(nn.Module):
@@ -81,8 +97,9 @@ class AssociativeHypernetwork(nn.Module):
         super().__init__()
         c, n = config, len(config.layers)
         self.config = config
-        self.input_norms = nn.ModuleList([nn.LayerNorm(c.hidden) for _ in range(3)])
-        self.input_proj = nn.Linear(3 * c.hidden, c.width)
+        inputs = 4 if c.tower else 3
+        self.input_norms = nn.ModuleList([nn.LayerNorm(c.hidden) for _ in range(inputs)])
+        self.input_proj = nn.Linear(inputs * c.hidden, c.width)
         self.distance_bias = nn.Embedding(2 * c.max_distance + 1, c.heads)
         self.blocks = nn.ModuleList([_Block(c.width, c.heads) for _ in range(c.blocks)])
         self.output_norm = nn.LayerNorm(c.width)
@@ -108,8 +125,8 @@ class AssociativeHypernetwork(nn.Module):
         """Write a batch of chunks.
 
         Args:
-            features: Token embeddings, and hidden states entering the first target layer and
-                leaving the last; each (batch, tokens, hidden).
+            features: Token embeddings, the hidden states of `config.states`, and with a tower
+                what leaves it; each (batch, tokens, hidden).
             activations: Per target layer, inputs of `down_proj`, (batch, tokens, intermediate).
             mask: (batch, tokens), 1 for real tokens.
 

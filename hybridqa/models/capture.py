@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,8 @@ class Reading:
     """States of a batch of texts, each tensor of shape (batch, tokens, width)."""
 
     embeddings: Tensor
-    entering: Tensor
-    """Hidden states before the first captured layer."""
-    leaving: Tensor
-    """Hidden states after the last captured layer."""
+    states: Mapping[int, Tensor]
+    """Hidden states that enter a layer; those after the last layer have its number plus one."""
     mlp_inputs: Sequence[Tensor]
     """Inputs of `down_proj`, one per captured layer."""
 
@@ -39,36 +37,42 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
 
 
 def read(
-    base: BaseModel, ids: Tensor, mask: Tensor, layers: range, adapters: Sequence[Adapter]
+    base: BaseModel,
+    ids: Tensor,
+    mask: Tensor,
+    layers: Sequence[int],
+    states: Sequence[int],
+    adapters: Sequence[Adapter],
 ) -> Reading:
-    """Run the model over a batch up to the last of `layers`, without gradient.
+    """Run the model over a batch as far as is asked for, without gradient.
 
     Args:
         base: The frozen model.
         ids: Token ids (batch, tokens), padded on the right.
         mask: 1 for real tokens, same shape.
-        layers: Consecutive layers to capture.
+        layers: Whose MLPs' inputs to `down_proj` are kept.
+        states: Layers whose entering hidden states are kept; one above the last of `layers`.
         adapters: Worn while reading.
     """
-    caught: dict[str | int, Tensor] = {}
+    inputs: dict[int, Tensor] = {}
+    entering: dict[int, Tensor] = {}
     blocks = decoder_layers(base.model)
+    top = max(states)
 
-    def keep(key: str | int, stop: bool = False):  # type: ignore[no-untyped-def]
+    def keep(into: dict[int, Tensor], n: int, stop: bool = False):  # type: ignore[no-untyped-def]
         def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
-            caught[key] = args[0] if args else kwargs["hidden_states"]
+            into[n] = args[0] if args else kwargs["hidden_states"]
             if stop:
                 raise _Done
 
         return hook
 
-    last = layers[-1] + 1
-    above = blocks[last] if last < len(blocks) else base.model.base_model.get_submodule("norm")
+    above = [*blocks, base.model.base_model.get_submodule("norm")]
     hooked: list[tuple[nn.Module, Any]] = [
-        (blocks[layers[0]], keep("entering")),
-        (above, keep("leaving", stop=True)),
+        (above[n], keep(entering, n, stop=n == top)) for n in states
     ]
-    hooked += [(blocks[n].get_submodule("mlp.down_proj"), keep(n)) for n in layers]
-    with torch.inference_mode(), worn(base, stack(base.model, [adapters] * len(ids))) as model:
+    hooked += [(blocks[n].get_submodule("mlp.down_proj"), keep(inputs, n)) for n in layers]
+    with torch.no_grad(), worn(base, stack(base.model, [adapters] * len(ids))) as model:
         handles = [module.register_forward_pre_hook(h, with_kwargs=True) for module, h in hooked]
         try:
             model(input_ids=ids, attention_mask=mask, use_cache=False)
@@ -78,5 +82,4 @@ def read(
             for handle in handles:
                 handle.remove()
         embeddings = model.get_input_embeddings()(ids)
-    inputs = [caught[n] for n in layers]
-    return Reading(embeddings, caught["entering"], caught["leaving"], inputs)
+    return Reading(embeddings, entering, [inputs[n] for n in layers])

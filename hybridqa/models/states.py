@@ -47,6 +47,39 @@ def hidden_states(
     return [*states, out.last_hidden_state]
 
 
+def both_ways(
+    base: BaseModel,
+    states: Tensor,
+    mask: Tensor,
+    blocks: range,
+    adapters: Sequence[Adapter],
+) -> Tensor:
+    """Run some of the model's blocks on hidden states, every token seeing those after it, too.
+
+    Gradients flow to `states` and to the factors of `adapters` that require them. That a decoder
+    can be taught to read both ways by a LoRA: LLM2Vec, BehnamGhader et al. 2024 (arXiv 2404.05961).
+
+    Args:
+        base: The frozen model; its blocks are called as Llama's are.
+        states: What enters the first of the blocks, (batch, tokens, hidden).
+        mask: 1 for real tokens, (batch, tokens).
+        blocks: Which of the transformer blocks run.
+        adapters: Worn meanwhile.
+
+    Returns:
+        What leaves the last of the blocks, (batch, tokens, hidden), without the final norm.
+    """
+    seen = mask.bool()[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
+    at = torch.arange(mask.shape[1], device=mask.device)[None]
+    with worn(base, stack(base.model, [adapters] * len(mask))) as model:
+        decoder: Any = model.base_model
+        turned = decoder.rotary_emb(states, at)
+        for block in decoder_layers(model)[blocks.start : blocks.stop]:
+            out = block(states, attention_mask=seen, position_ids=at, position_embeddings=turned)
+            states = out[0] if isinstance(out, tuple) else out
+    return states
+
+
 def _shortened(decoder: nn.Module, layers: nn.ModuleList) -> Any:
     """Return a decoder of other layers that shares all modules with this one, which stays whole.
 

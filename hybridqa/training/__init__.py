@@ -1,0 +1,1 @@
+"""Train the associative hypernetwork and the adapters that go with it."""

@@ -1,0 +1,246 @@
+"""Passages and questions as tensors: a row for each passage, its questions side by side in it.
+
+All prompts begin alike (the chat template up to the question), so a row holds that beginning once
+and then one branch for each question, which sees the beginning and itself.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hybridqa.models.base import BaseModel
+from hybridqa.models.generator import TorchGenerator
+from hybridqa.protocols import Prompt
+from hybridqa.training.config import TrainConfig
+from hybridqa.training.facts import invent
+from hybridqa.training.passages import Passage, cloze_questions, own_questions, read_passages
+
+NOTHING = -100
+"""Label of a place at which nothing is to be learned."""
+_PROBES = ("a", "7", "Q")
+_POOL = 16
+"""Batches that are drawn together, so that each can hold passages of about one length."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A question, as tokens."""
+
+    question: Sequence[int]
+    """With the end of its turn and the beginning of the answer's."""
+    answer: Sequence[int]
+    """End of sequence included."""
+    starts: Sequence[int] = ()
+    """Where the answer begins in the passage's tokens."""
+    foreign: bool = False
+    """Whether another passage answers it."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A passage's tokens and what is asked."""
+
+    chunk: Sequence[int]
+    branches: Sequence[Branch]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows are passages."""
+
+    chunk_ids: Tensor
+    """(rows, tokens), padded on the right, as the next."""
+    chunk_mask: Tensor
+    ids: Tensor
+    """(rows, places): the prompts' common beginning, then the branches."""
+    positions: Tensor
+    attention: Tensor
+    """(rows, 1, places, places), true where a place sees another."""
+    labels: Tensor
+    """(rows, places): the token that is due next, or `NOTHING`."""
+    first: Tensor
+    """(rows, places), true where the due token is an answer's first."""
+    foreign: Tensor
+    """(rows, places), true where the due token is of a question on another passage."""
+    lookups: Tensor
+    """(lookups, 2): row and place of the due tokens that stand in the passage."""
+    found: Tensor
+    """(lookups, tokens), true for the passage's tokens before these; of the row's own passage."""
+
+
+class Tokens:
+    """Tokenizes passages and questions for one base model."""
+
+    def __init__(self, base: BaseModel, passage_tokens: int) -> None:
+        self._base, self._longest = base, passage_tokens
+        self._generator = TorchGenerator(base)
+        prompts = [self._prompt(probe) for probe in _PROBES]
+        same = [len(set(column)) == 1 for column in zip(*prompts, strict=False)]
+        self.beginning = prompts[0][: same.index(False)]
+        self._end = int(self._base.tokenizer.eos_token_id)
+
+    def chunk(self, text: str) -> list[int]:
+        return self._base.plain_ids(text)[: self._longest]
+
+    def prompt(self, question: str, passage: str) -> list[int]:
+        """Return the prompt with the passage in it."""
+        return self._generator.prompt_ids(
+            Prompt(question=question, passages=(passage,), max_tokens=1)
+        )
+
+    def branch(
+        self, question: str, answer: str, chunk: Sequence[int], foreign: bool = False
+    ) -> Branch | None:
+        """Return a question's tokens, or nothing where its prompt begins unlike the others.
+
+        The answer's tokens are the passage's own, if it stands there.
+        """
+        prompt, n = self._prompt(question), len(self.beginning)
+        if prompt[:n] != self.beginning or len(prompt) == n:
+            return None
+        ways = [self._base.plain_ids(before + answer) for before in (" ", "")]
+        starts = [[] if foreign else _occurrences(way, chunk) for way in ways]
+        at = 1 if starts[1] and not starts[0] else 0
+        return Branch(prompt[n:], [*ways[at], self._end], starts[at], foreign)
+
+    def _prompt(self, question: str) -> list[int]:
+        return self._generator.prompt_ids(Prompt(question=question, max_tokens=1))
+
+
+class Lessons:
+    """The batches of a run: each is a function of its number alone."""
+
+    def __init__(self, base: BaseModel, config: TrainConfig) -> None:
+        """Read the sources.
+
+        Raises:
+            ConfigError: A source cannot be read, or there are fewer passages than a batch holds.
+        """
+        self._tokens, self._config = Tokens(base, config.passage_tokens), config
+        self._device = base.device
+        self._sources = [
+            (source.weight, read_passages(source.path, config.passage_tokens))
+            for source in config.sources
+        ]
+        self._drawn: tuple[int, list[Passage]] = (-1, [])
+
+    @property
+    def passages(self) -> int:
+        return sum(len(passages) for _, passages in self._sources)
+
+    def __getitem__(self, step: int) -> Batch:
+        rng = random.Random(f"{self._config.seed}/{step}")
+        passages = self._passages(step)
+        examples = [self._example(passage, rng) for passage in passages]
+        return pack([e for e in examples if e.branches], self._tokens.beginning, self._device)
+
+    def _passages(self, step: int) -> list[Passage]:
+        size = self._config.batch
+        pool, at = divmod(step, _POOL)
+        if self._drawn[0] != pool:
+            rng = random.Random(f"{self._config.seed}/pool {pool}")
+            weights = [weight * len(passages) for weight, passages in self._sources]
+            sources = rng.choices(self._sources, weights, k=size * _POOL)
+            drawn = [self._invented_or(rng.choice(passages), rng) for _, passages in sources]
+            drawn.sort(key=lambda passage: len(passage.text))
+            batches = [drawn[n : n + size] for n in range(0, len(drawn), size)]
+            rng.shuffle(batches)
+            self._drawn = (pool, [passage for batch in batches for passage in batch])
+        return self._drawn[1][at * size : (at + 1) * size]
+
+    def _invented_or(self, passage: Passage, rng: random.Random) -> Passage:
+        if rng.random() >= self._config.tasks.facts:
+            return passage
+        text, questions = invent(rng)
+        return Passage(text, [(question, [answer]) for question, answer in questions])
+
+    def _example(self, passage: Passage, rng: random.Random) -> Example:
+        tasks, chunk = self._config.tasks, self._tokens.chunk(passage.text)
+        asked = own_questions(passage, tasks.questions, rng)
+        cloze = tasks.cloze if asked else tasks.cloze + tasks.questions
+        asked += cloze_questions(passage.text, cloze, rng)
+        branches = [self._tokens.branch(q, a, chunk) for q, a in asked]
+        if rng.random() < tasks.foreign:
+            _, others = rng.choice(self._sources)
+            for q, a in own_questions(rng.choice(others), 1, rng):
+                branches.append(self._tokens.branch(q, a, chunk, foreign=True))
+        return Example(chunk, [branch for branch in branches if branch])
+
+
+def pack(examples: Sequence[Example], beginning: Sequence[int], device: torch.device) -> Batch:
+    """Lay out examples, each with at least one branch."""
+    chunk_ids, chunk_mask = _padded([e.chunk for e in examples])
+    tokens, n = chunk_ids.shape[1], len(beginning)
+    rows, positions, segments, labels = [], [], [], []
+    first: list[tuple[int, int]] = []
+    foreign: list[tuple[int, int]] = []
+    lookups: list[tuple[int, int]] = []
+    found: list[list[int]] = []
+    for row, example in enumerate(examples):
+        ids, at, segment = list(beginning), list(range(n)), [0] * n
+        due = [NOTHING] * n
+        for number, branch in enumerate(example.branches, 1):
+            offset = len(ids) + len(branch.question) - 1
+            together = [*branch.question, *branch.answer[:-1]]
+            ids += together
+            at += range(n, n + len(together))
+            segment += [number] * len(together)
+            due += [NOTHING] * (len(branch.question) - 1) + list(branch.answer)
+            first.append((row, offset))
+            if branch.foreign:
+                foreign += [(row, offset + j) for j in range(len(branch.answer))]
+            for j in range(len(branch.answer) - 1):
+                # What stands before the due token is to be found; before a chunk's first, nothing.
+                places = [start + j - 1 for start in branch.starts if start + j > 0]
+                if places:
+                    lookups.append((row, offset + j))
+                    found.append(places)
+        rows.append(ids)
+        positions.append(at)
+        segments.append(segment)
+        labels.append(due)
+    ids_tensor, mask = _padded(rows)
+    segment_tensor = _padded(segments)[0].masked_fill(mask == 0, -1)
+    same = segment_tensor[:, :, None] == segment_tensor[:, None, :]
+    causal = torch.ones(mask.shape[1], mask.shape[1], dtype=torch.bool).tril()
+    attention = (same | (segment_tensor == 0)[:, None, :]) & causal
+    where = torch.zeros(len(lookups), tokens, dtype=torch.bool)
+    for number, places in enumerate(found):
+        where[number, places] = True
+    batch = Batch(
+        chunk_ids,
+        chunk_mask,
+        ids_tensor,
+        _padded(positions)[0],
+        attention[:, None],
+        _padded(labels)[0].masked_fill(mask == 0, NOTHING),
+        _marked(first, mask),
+        _marked(foreign, mask),
+        torch.tensor(lookups, dtype=torch.long).reshape(-1, 2),
+        where,
+    )
+    return Batch(**{name: tensor.to(device) for name, tensor in vars(batch).items()})
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    return ids, mask
+
+
+def _marked(places: Sequence[tuple[int, int]], like: Tensor) -> Tensor:
+    marks = torch.zeros(like.shape, dtype=torch.bool)
+    for row, place in places:
+        marks[row, place] = True
+    return marks
+
+
+def _occurrences(wanted: Sequence[int], tokens: Sequence[int]) -> list[int]:
+    size, wanted = len(wanted), list(wanted)
+    return [n for n in range(len(tokens) - size + 1) if list(tokens[n : n + size]) == wanted]

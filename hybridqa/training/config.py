@@ -1,0 +1,104 @@
+"""What a training run does: `configs/train/NAME.yaml`, strictly read."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from hybridqa.config import STRICT
+
+_COUNT = Annotated[int, Field(ge=1)]
+_SHARE = Annotated[float, Field(ge=0, le=1)]
+_WEIGHT = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SourceConfig:
+    """Passages with questions, or with none."""
+
+    path: str
+    """gzip or plain JSON Lines of `context` and `qas`; or a folder of texts."""
+    weight: _WEIGHT = 1.0
+    """Passages a passage of this source counts as when they are drawn."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NetworkConfig:
+    """Shape of the network; see `AssociativeConfig`."""
+
+    first_layer: Annotated[int, Field(ge=0)]
+    last_layer: _COUNT
+    state_layer: _COUNT
+    tower_first: Annotated[int, Field(ge=0)] = 0
+    tower_last: Annotated[int, Field(ge=0)] = 0
+    tower_rank: _COUNT = 16
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TasksConfig:
+    """What is asked about a passage, and how much of it."""
+
+    questions: _COUNT = 3
+    """Of a passage's own, at most."""
+    cloze: Annotated[int, Field(ge=0)] = 2
+    """Made from the passage's sentences by leaving out a span and some words."""
+    facts: _SHARE = 0.1
+    """Passages that are invented facts."""
+    foreign: _SHARE = 0.2
+    """Passages that are also asked a question of another; its answer must not change."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class LossConfig:
+    """Weights of the losses; the answers' cross-entropy has 1."""
+
+    span: _WEIGHT = 0.5
+    first_token: _WEIGHT = 2.0
+    """Weight of an answer's first token; the others have 1."""
+    foreign: _WEIGHT = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class EvaluationConfig:
+    """Evaluation while training: right, wrong and no adapter, and the passage in the prompt."""
+
+    sets: dict[str, str] = field(default_factory=dict)
+    """Files as for sources, by name; none of them in training."""
+    questions: _COUNT = 64
+    every: _COUNT = 250
+    """Steps."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainConfig:
+    """One training run."""
+
+    model: str = "embedded"
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    device: str = "auto"
+    start: str = "embedded"
+    """Checkpoint folder whose weights it starts from; `embedded` ships with the package."""
+    network: NetworkConfig
+    sources: list[SourceConfig]
+    tasks: TasksConfig = field(default_factory=TasksConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    passage_tokens: _COUNT = 240
+    batch: _COUNT = 16
+    """Passages a step."""
+    steps: _COUNT = 2000
+    warmup: _COUNT = 30
+    decay: _SHARE = 0.25
+    """Share of the steps, the last, in which the learning rates fall to zero along a line."""
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-4
+    adapter_learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    """Of the task adapter and of the tower's LoRA."""
+    weight_decay: _WEIGHT = 0.01
+    average: _SHARE = 0.99
+    """Of the weights' running average, what a step leaves of it."""
+    save_every: _COUNT = 50
+    """Steps."""
+    seed: int = 0

@@ -1,0 +1,204 @@
+"""A training run: a folder that can be gone on with after any step that it saved."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from hybridqa.errors import ConfigError
+from hybridqa.internalize.checkpoint import save_checkpoint
+from hybridqa.stores.peft_folder import write_peft
+from hybridqa.stores.task_adapters import TRAINED_WITH
+from hybridqa.training.batches import Lessons
+from hybridqa.training.config import TrainConfig
+from hybridqa.training.evaluation import HeldOut
+from hybridqa.training.learner import Learner
+from hybridqa.training.losses import Marks, learn
+from hybridqa.types import LoraLayer
+
+CHECKPOINT = "checkpoint"
+"""In a run's folder: what `hypernetwork:` takes."""
+LOG = "log.jsonl"
+_STATE = "state.safetensors"
+_BETAS = (0.9, 0.98)
+_CLIP = 1.0
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+_AVERAGE = "average"
+
+
+def schedule(step: int, config: TrainConfig) -> float:
+    """Return the share of the learning rate at a step: it rises, stays, and falls along a line."""
+    rise = min(1.0, (step + 1) / config.warmup)
+    falling = max(1, round(config.steps * config.decay))
+    return rise * min(1.0, (config.steps - step) / falling)
+
+
+class Run:
+    """Trains in turns with whatever else the base model does.
+
+    What is evaluated and saved for use is the running average of the weights, which is better than
+    the last ones while the learning rate is high: Polyak & Juditsky 1992.
+    """
+
+    def __init__(self, folder: Path, learner: Learner, config: TrainConfig) -> None:
+        """Read the data and, if the folder holds a state, go on from there.
+
+        Raises:
+            ConfigError: The data cannot be read, or the state is of another network.
+        """
+        self._folder, self._learner, self._config = folder, learner, config
+        self._lessons, self._held_out = Lessons(learner.base, config), HeldOut(learner, config)
+        adapters = learner.adapter_parameters()
+        network = [p for name, p in learner.parameters().items() if name not in adapters]
+        groups = [
+            {"params": network, "peak": config.learning_rate},
+            {"params": list(adapters.values()), "peak": config.adapter_learning_rate},
+        ]
+        self._optimizer = torch.optim.AdamW(
+            groups, lr=config.learning_rate, betas=_BETAS, weight_decay=config.weight_decay
+        )
+        self._average = {n: p.detach().clone() for n, p in learner.parameters().items()}
+        self.step = self._resume() if (folder / _STATE).exists() else 0
+
+    @property
+    def passages(self) -> int:
+        return self._lessons.passages
+
+    def train(self) -> Iterator[tuple[int, Marks]]:
+        """Yield each step's number and marks; evaluate and save now and then, and at the end."""
+        config = self._config
+        if self.step == 0:
+            self._evaluate(context=True)
+        while self.step < config.steps:
+            began, cpu = time.perf_counter(), time.process_time()
+            marks = self._learner.base.lock.run(self._learn)
+            self.step += 1
+            self._log(
+                "train",
+                **{key: round(value, 4) for key, value in asdict(marks).items()},
+                seconds=round(time.perf_counter() - began, 2),
+                cpu_seconds=round(time.process_time() - cpu, 2),
+            )
+            yield self.step, marks
+            last = self.step == config.steps
+            if last or self.step % config.evaluation.every == 0:
+                self._evaluate(context=last)
+            if last or self.step % config.save_every == 0:
+                self.save()
+
+    def _learn(self) -> Marks:
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["peak"] * schedule(self.step, self._config)
+        batch = self._lessons[self.step]
+        with torch.enable_grad():
+            loss, marks = learn(self._learner, batch, self._config.losses)
+            loss.backward()
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, _CLIP)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        kept = min(self._config.average, (self.step + 1) / (self.step + 10))
+        for name, parameter in self._learner.parameters().items():
+            self._average[name].lerp_(parameter.detach(), 1 - kept)
+        return marks
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Let the learner have the average weights in the block."""
+        with torch.no_grad():
+            last = {n: p.detach().clone() for n, p in self._learner.parameters().items()}
+            self._set(self._average)
+            try:
+                yield
+            finally:
+                self._set(last)
+
+    def _set(self, weights: Mapping[str, Tensor]) -> None:
+        for name, parameter in self._learner.parameters().items():
+            parameter.data.copy_(weights[name])
+
+    def _evaluate(self, context: bool) -> None:
+        with self._averaged():
+            found = self._learner.base.lock.run(
+                lambda: self._held_out.measure(self._learner, context)
+            )
+        self._log("evaluation", sets=found)
+
+    def _log(self, kind: str, **values: Any) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with (self._folder / LOG).open("a") as file:
+            file.write(json.dumps({"kind": kind, "step": self.step, **values}) + "\n")
+
+    def save(self) -> None:
+        """Write the state to go on from, and the checkpoint to use; each whole or not at all."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        tensors = {}
+        for name, parameter in self._learner.parameters().items():
+            tensors[name] = parameter.detach()
+            tensors[f"{_AVERAGE}.{name}"] = self._average[name]
+            for moment in _MOMENTS:
+                state = self._optimizer.state.get(parameter)
+                if state:
+                    tensors[f"{moment}.{name}"] = state[moment]
+        new = self._folder / f"{_STATE}.new"
+        save_file(tensors, new, {"step": str(self.step), "shape": self._shape()})
+        os.replace(new, self._folder / _STATE)
+        with self._averaged():
+            self._save_checkpoint()
+
+    def _save_checkpoint(self) -> None:
+        target = self._folder / CHECKPOINT
+        new = target.with_suffix(".new")
+        shutil.rmtree(new, ignore_errors=True)
+        save_checkpoint(new, self._learner.network)
+        base = self._learner.base
+        for name, layers in self._learner.adapters().items():
+            rounded = {
+                path: LoraLayer(x.down.detach().bfloat16(), x.up.detach().bfloat16())
+                for path, x in layers.items()
+            }
+            write_peft(new / name, rounded, base.name)
+            text = json.dumps({"model_fingerprint": base.fingerprint}, indent=2)
+            (new / name / TRAINED_WITH).write_text(text + "\n")
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(new, target)
+
+    def _shape(self) -> str:
+        shapes = [(n, list(p.shape)) for n, p in self._learner.parameters().items()]
+        return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()
+
+    def _resume(self) -> int:
+        path = self._folder / _STATE
+        with safe_open(path, "pt") as file:
+            told = file.metadata() or {}
+            if told.get("shape") != self._shape():
+                raise ConfigError(
+                    f"`{path}` is the state of a network of another shape. Train into another "
+                    "folder, or restore the config that it was trained with."
+                )
+            step = int(told["step"])
+            moved = f"{_MOMENTS[0]}."
+            known = set(file.keys())
+            with torch.no_grad():
+                for name, parameter in self._learner.parameters().items():
+                    parameter.copy_(file.get_tensor(name))
+                    self._average[name].copy_(file.get_tensor(f"{_AVERAGE}.{name}"))
+                    if moved + name in known:
+                        self._optimizer.state[parameter] = {
+                            "step": torch.tensor(float(step)),
+                            **{m: file.get_tensor(f"{m}.{name}") for m in _MOMENTS},
+                        }
+        return step
