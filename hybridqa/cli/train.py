@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from hybridqa.cli.session import as_path, reported
+from hybridqa.cli.session import JsonOption, Session, as_path, reported
 
 
 def train(
+    context: typer.Context,
     config: Annotated[
         Path, typer.Option(metavar="YAML", parser=as_path, help="As in configs/train.")
     ],
@@ -20,31 +21,27 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what is in DIR, to the config's last step.")
     ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Train the associative hypernetwork; can be stopped and gone on with at any time."""
-    with reported(False):
-        from tqdm import tqdm
+    """Train the associative hypernetwork; can be stopped and gone on with at any time.
 
+    DIR/checkpoint is what `internalize: hypernetwork:` takes; DIR/curves.png shows how it went.
+    """
+    session = Session.of(context, None, None, as_json)
+    with reported(session.json):
         from hybridqa.config import load_yaml
-        from hybridqa.errors import ConfigError
-        from hybridqa.models.base import BaseModel
         from hybridqa.training.config import TrainConfig
-        from hybridqa.training.learner import Learner
-        from hybridqa.training.run import LOG, Run
-        from hybridqa.wiring.models import EMBEDDED_CHECKPOINTS
+        from hybridqa.wiring.training import training_run
 
-        plan = load_yaml(TrainConfig, config)
-        if (out / LOG).exists() and not resume:
-            raise ConfigError(
-                f"`{out}` holds a run already. Give --resume to go on with it, or another folder."
-            )
-        base = BaseModel.from_checkpoint(plan.model, plan.dtype, plan.device)
-        embedded = plan.start == "embedded"
-        start = EMBEDDED_CHECKPOINTS / "associative" if embedded else Path(plan.start)
-        learner = base.lock.run(lambda: Learner.start(start, base, plan.network, plan.seed))
-        run = Run(out, learner, plan)
-        typer.echo(f"{run.passages} passages; from step {run.step} to {plan.steps}", err=True)
-        with tqdm(total=plan.steps, initial=run.step, unit="step") as bar:
-            for _, marks in run.train():
-                bar.update()
-                bar.set_postfix(loss=f"{marks.loss:.2f}", first=f"{marks.first:.2f}")
+        run = training_run(load_yaml(TrainConfig, config), out, resume)
+        with session.progress() as advance:
+            advance("evaluating", run.step, run.last_step)
+            for step, marks in run.train():
+                label = f"loss {marks.loss:.2f}, first token right {marks.first:.2f}"
+                advance(label, step, run.last_step)
+        session.show(
+            {"step": run.step, "passages": run.passages, "checkpoint": str(run.checkpoint)},
+            lambda console: console.print(
+                f"Step {run.step}, {run.passages} passages to draw from: {run.checkpoint}"
+            ),
+        )

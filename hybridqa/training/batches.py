@@ -22,6 +22,8 @@ from hybridqa.training.passages import Passage, cloze_questions, own_questions, 
 
 NOTHING = -100
 """Label of a place at which nothing is to be learned."""
+_LONGEST_QUESTION = 80
+"""Tokens: all questions of a passage lie side by side, so a few long ones fill the memory."""
 _PROBES = ("a", "7", "Q")
 _POOL = 16
 """Batches that are drawn together, so that each can hold passages of about one length."""
@@ -96,12 +98,12 @@ class Tokens:
     def branch(
         self, question: str, answer: str, chunk: Sequence[int], foreign: bool = False
     ) -> Branch | None:
-        """Return a question's tokens, or nothing where its prompt begins unlike the others.
+        """Return a question's tokens; nothing if it is long or its prompt begins unlike the others.
 
         The answer's tokens are the passage's own, if it stands there.
         """
         prompt, n = self._prompt(question), len(self.beginning)
-        if prompt[:n] != self.beginning or len(prompt) == n:
+        if prompt[:n] != self.beginning or not 0 < len(prompt) - n <= _LONGEST_QUESTION:
             return None
         ways = [self._base.plain_ids(before + answer) for before in (" ", "")]
         starts = [[] if foreign else _occurrences(way, chunk) for way in ways]

@@ -18,7 +18,9 @@ _LONGEST_ANSWER = 12
 """Words."""
 _TEXT_WORDS = 120
 """Of the passages that plain texts are cut into."""
-_LAST_SENTENCE_WORDS = 6
+_LEAST_CLOZE_WORDS = 6
+_CLOZE_WORDS = 15
+"""Of a sentence, at most, before and after what is left out."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,9 @@ def cloze_questions(text: str, count: int, rng: random.Random) -> list[tuple[str
     made = []
     for start, end in candidate_spans(text, rng):
         sentence = _around(text, start, end)
-        before = text[sentence[0] : start].split()
-        after = text[end : sentence[1]].split()
-        if len(before) + len(after) >= _LAST_SENTENCE_WORDS:
+        before = text[sentence[0] : start].split()[-_CLOZE_WORDS:]
+        after = text[end : sentence[1]].split()[:_CLOZE_WORDS]
+        if len(before) + len(after) >= _LEAST_CLOZE_WORDS:
             keep = rng.uniform(0.4, 0.9)
             words = [*_some(before, keep, rng), "___", *_some(after, keep, rng)]
             made.append((" ".join(words), text[start:end]))

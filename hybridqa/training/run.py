@@ -75,7 +75,16 @@ class Run:
 
     @property
     def passages(self) -> int:
+        """How many there are to draw from."""
         return self._lessons.passages
+
+    @property
+    def last_step(self) -> int:
+        return self._config.steps
+
+    @property
+    def checkpoint(self) -> Path:
+        return self._folder / CHECKPOINT
 
     def train(self) -> Iterator[tuple[int, Marks]]:
         """Yield each step's number and marks; evaluate and save now and then, and at the end."""
@@ -160,7 +169,7 @@ class Run:
             self._save_checkpoint()
 
     def _save_checkpoint(self) -> None:
-        target = self._folder / CHECKPOINT
+        target = self.checkpoint
         new = target.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
         save_checkpoint(new, self._learner.network)
