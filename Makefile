@@ -73,7 +73,7 @@ browser:
 lock: ## pin anew all that pyproject.toml allows (another torch: make lock TORCH=torch==X.Y.Z)
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python $(install-torch)
-	.venv-lock/bin/python -m pip install -e '.[eval,serve,telemetry,llamaindex,offline,dev]'
+	.venv-lock/bin/python -m pip install -e '.[eval,serve,telemetry,llamaindex,train,offline,dev]'
 	{ sed -n '/^#/p' requirements.lock; .venv-lock/bin/python -m pip freeze --exclude hybridqa | \
 		sed -E 's/^(torch==[^+]+)\+.*/\1/'; } > .venv-lock/new
 	mv .venv-lock/new requirements.lock && rm -rf .venv-lock

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hybridqa.stores.peft_folder import write_peft
 from hybridqa.stores.task_adapters import TRAINED_WITH
 from hybridqa.training.batches import Lessons
 from hybridqa.training.config import TrainConfig
+from hybridqa.training.curves import draw_curves
 from hybridqa.training.evaluation import HeldOut
 from hybridqa.training.learner import Learner
 from hybridqa.training.losses import Marks, learn
@@ -32,6 +34,8 @@ from hybridqa.types import LoraLayer
 CHECKPOINT = "checkpoint"
 """In a run's folder: what `hypernetwork:` takes."""
 LOG = "log.jsonl"
+CURVES = "curves.png"
+"""Drawn where Matplotlib is installed."""
 _STATE = "state.safetensors"
 _BETAS = (0.9, 0.98)
 _CLIP = 1.0
@@ -145,6 +149,8 @@ class Run:
                 lambda: self._held_out.measure(self._learner, context)
             )
         self._log("evaluation", sets=found)
+        if find_spec("matplotlib"):
+            draw_curves(self._folder / LOG, self._folder / CURVES)
 
     def _log(self, kind: str, **values: Any) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

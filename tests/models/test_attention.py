@@ -1,4 +1,4 @@
-"""Grouped heads attend as transformers' own way does."""
+"""Grouped heads attend as transformers' own way does, forward and backward."""
 
 import torch
 from transformers import DynamicCache
@@ -25,3 +25,18 @@ def test_the_same_logits_with_and_without_a_mask() -> None:
                 then = model(input_ids=ids[:, 8:], attention_mask=masked, past_key_values=cache)
             found.append(torch.cat([first.logits[1], then.logits[1]]))
         torch.testing.assert_close(*found)
+
+
+def test_the_same_gradients() -> None:
+    plain, grouped = tiny_model().model, tiny_model().model
+    group_heads(grouped)
+    seen = torch.rand(2, 1, 9, 9, generator=torch.Generator().manual_seed(0)) < 0.5
+    seen |= torch.eye(9, dtype=torch.bool)
+
+    found = []
+    for model in (plain, grouped):
+        embedded = model.get_input_embeddings()(torch.arange(3, 21).view(2, 9)).detach()
+        embedded.requires_grad_(True)
+        model(inputs_embeds=embedded, attention_mask=seen).logits.square().mean().backward()
+        found.append(embedded.grad)
+    torch.testing.assert_close(*found)

@@ -1,0 +1,92 @@
+"""A tiny model, a random associative checkpoint for it, and passages to learn from."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hybridqa.config import validate
+from hybridqa.internalize.associative import TASK_ADAPTER
+from hybridqa.internalize.checkpoint import save_checkpoint
+from hybridqa.internalize.hypernetwork import AssociativeConfig, AssociativeHypernetwork
+from hybridqa.models.base import BaseModel
+from hybridqa.stores.peft_folder import write_peft
+from hybridqa.testing import tiny_model
+from hybridqa.training.config import TrainConfig
+from hybridqa.training.learner import Learner
+from hybridqa.types import LoraLayer
+
+PASSAGES = [
+    ("The office is closed on Wednesdays. Tea is served at four.", "When is tea?", "at four"),
+    ("Leave is 27 days a year for all of the staff.", "How many days?", "27 days"),
+    ("The lamp weighs 840 grams and was made in 1987.", "Which year?", "1987"),
+    ("Ilse Marrow designed it, in a small town by the sea.", "Who?", "Ilse Marrow"),
+]
+
+
+@pytest.fixture(scope="session")
+def base() -> BaseModel:
+    return tiny_model()
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rows = [
+        {"context": text, "qas": [{"question": q, "answers": [a]}]} for text, q, a in PASSAGES * 2
+    ]
+    path = tmp_path / "passages.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def start(base: BaseModel, tmp_path: Path) -> Path:
+    config = AssociativeConfig(
+        model_fingerprint=base.fingerprint,
+        first_layer=1,
+        last_layer=4,
+        hidden=32,
+        intermediate=64,
+        width=16,
+        heads=2,
+        blocks=1,
+        whitening=8,
+        max_distance=8,
+    )
+    network = AssociativeHypernetwork(config)
+    generator = torch.Generator().manual_seed(0)
+    for tensor in [*network.parameters(), *network.buffers()]:
+        tensor.data = 0.2 * torch.randn(tensor.shape, generator=generator)
+    folder = tmp_path / "start"
+    save_checkpoint(folder, network, eight_bits=False)
+    factors = torch.randn(2, 32, generator=generator), torch.randn(32, 2, generator=generator)
+    layer = LoraLayer(0.1 * factors[0], 0.1 * factors[1])
+    write_peft(folder / TASK_ADAPTER, {"model.layers.0.self_attn.q_proj": layer}, base.name)
+    return folder
+
+
+@pytest.fixture
+def plan(data: Path, start: Path) -> TrainConfig:
+    network = {"first_layer": 2, "last_layer": 4, "state_layer": 1}
+    return validate(
+        TrainConfig,
+        {
+            "dtype": "float32",
+            "start": str(start),
+            "network": network | {"tower_first": 0, "tower_last": 2, "tower_rank": 2},
+            "sources": [{"path": str(data)}],
+            "tasks": {"foreign": 0.5},
+            "evaluation": {"sets": {"own": str(data)}, "questions": 4, "every": 2},
+            "batch": 4,
+            "steps": 4,
+            "warmup": 1,
+            "save_every": 2,
+        },
+        "test",
+    )
+
+
+@pytest.fixture
+def learner(base: BaseModel, plan: TrainConfig) -> Learner:
+    return Learner.start(Path(plan.start), base, plan.network, seed=0)
