@@ -95,12 +95,13 @@ class Models:
     def generator(self) -> Generator:
         from hybridqa.models.generator import TorchGenerator
 
+        generator = TorchGenerator(self.base)
         if self._max_batch == 1:
-            return TorchGenerator(self.base)
+            return generator
         from hybridqa.models.batching import BatchingGenerator
 
-        generator = TorchGenerator(self.base, prefix_bytes=self.config.serve.prompt_cache_bytes)
-        batching = BatchingGenerator(generator, self._max_batch)
+        cache_bytes = self.config.serve.prompt_cache_bytes
+        batching = BatchingGenerator(generator, self._max_batch, cache_bytes)
         self._closing.callback(batching.close)
         return batching
 
