@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 Detail = str | int | float | bool | None
+_PACKAGES = ("torch", "transformers", "peft", "fastapi", "uvicorn", "qdrant-edge-py")
+"""Whose versions are told, where they played a part."""
 _COLUMNS = ("row", "what", "measured", "target", "met")
 
 
@@ -115,10 +117,10 @@ def _title(report: SpeedReport) -> str:
 
 def _caption(report: SpeedReport) -> str:
     at = report.machine
+    packages = ", ".join(f"{package} {at[package]}" for package in _PACKAGES if package in at)
     told = (
         f"{report.model['name']} ({report.model['dtype']}) on {at['device']}, {at['platform']}, "
-        f"Python {at['python']}, torch {at['torch']}, transformers {at['transformers']}, "
-        f"peft {at['peft']}, qdrant-edge-py {at['qdrant-edge-py']}, seed {report.seed}"
+        f"Python {at['python']}, {packages}, seed {report.seed}"
     )
     if commit := at.get("commit"):
         told += f", commit {commit}"

@@ -101,6 +101,12 @@ def test_a_row_that_could_not_be_measured_is_no_success() -> None:
     assert not report(row(measured=0.1)).met
 
 
+def test_the_packages_that_played_a_part_are_told() -> None:
+    at = {"device": "cpu", "platform": "<platform>", "python": "3.11", "torch": "2", "uvicorn": "9"}
+
+    assert "Python 3.11, torch 2, uvicorn 9, seed 7" in markdown(report(row(), machine=at))
+
+
 def test_an_unknown_row_is_refused_before_anything_is_loaded() -> None:
     with pytest.raises(InputError, match=r"no row `fast`.*mixed-batch"):
         run_speed(Config(), ["mixed-batch", "fast"])
