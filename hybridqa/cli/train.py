@@ -23,9 +23,10 @@ def train(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train the associative hypernetwork; can be stopped and gone on with at any time.
+    """Train a hypernetwork or a reader; can be stopped and gone on with at any time.
 
-    DIR/checkpoint is what `internalize: hypernetwork:` takes; DIR/curves.png shows how it went.
+    DIR/checkpoint is what `internalize: hypernetwork:` or `model: reader:` takes; DIR/curves.png
+    shows how it went.
     """
     session = Session.of(context, None, None, as_json)
     with reported(session.json):

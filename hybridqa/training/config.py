@@ -52,6 +52,24 @@ class TasksConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class ReadingConfig:
+    """What a reader is asked: of each passage of a group of neighbours, which share rare words."""
+
+    passages: _COUNT = 3
+    """In a group."""
+    neighbours: _COUNT = 8
+    """Of a passage, from which its group is drawn."""
+    questions: _COUNT = 2
+    """Of each passage's own, at most."""
+    among: _SHARE = 0.4
+    """Questions that see their passage among its neighbours; the others see it alone."""
+    absent: _SHARE = 0.12
+    """Questions that see the neighbours without it, which do not say."""
+    asking: _SHARE = 0.2
+    """Answers, instead, for which their passage's question is to be written."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class LossConfig:
     """Weights of the losses; the answers' cross-entropy has 1."""
 
@@ -80,8 +98,11 @@ class TrainConfig:
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     device: str = "auto"
     start: str = "embedded"
-    """Checkpoint folder whose weights it starts from; `embedded` ships with the package."""
-    network: NetworkConfig
+    """Folder of a checkpoint, or of a reader, to start from; `embedded` is the shipped one."""
+    network: NetworkConfig | None = None
+    """To be trained, with the adapters that go with it; none if `reading` is given."""
+    reading: ReadingConfig | None = None
+    """How a reader is taught: the task adapter under the arms that read passages."""
     sources: list[SourceConfig]
     tasks: TasksConfig = field(default_factory=TasksConfig)
     losses: LossConfig = field(default_factory=LossConfig)
@@ -95,10 +116,14 @@ class TrainConfig:
     """Share of the steps, the last, in which the learning rates fall to zero along a line."""
     learning_rate: Annotated[float, Field(gt=0)] = 4e-4
     adapter_learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    """Of the task adapter and of the tower's LoRA."""
+    """Of the task adapter and of the tower's LoRA; a reader has no other."""
     weight_decay: _WEIGHT = 0.01
     average: _SHARE = 0.99
     """Of the weights' running average, what a step leaves of it."""
     save_every: _COUNT = 50
     """Steps."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.network is None) == (self.reading is None):
+            raise ValueError("give either `network:` or `reading:`, what is to be trained")

@@ -11,10 +11,13 @@ from hybridqa.errors import InputError
 
 _MARKS = {"first": "first token right", "whole": "whole answer right", "place": "place found"}
 _ARMS = {
-    "context": "in the prompt",
     "right": "right adapter",
+    "context": "passage in the prompt",
     "wrong": "wrong adapter",
     "none": "no adapter",
+    "alone": "its passage",
+    "among": "with others beside",
+    "absent": "others only: does not say",
 }
 _SMOOTHED = 25
 """Steps, of which the mean is drawn."""
@@ -52,8 +55,9 @@ def draw_curves(log: Path, picture: Path) -> None:
     panels[0].set_title(f"Batches, before learning (mean of {_SMOOTHED})")
     panels[0].set_ylim(0, 1)
     for panel, name in zip(panels[1:], names, strict=True):
-        for (arm, label), colour in zip(_ARMS.items(), reversed(_COLOURS), strict=True):
-            rows = [row for row in evaluated if arm in row["sets"].get(name, {})]
+        arms = [arm for arm in _ARMS if any(arm in row["sets"].get(name, {}) for row in evaluated)]
+        for arm, colour in zip(arms, _COLOURS, strict=False):
+            label, rows = _ARMS[arm], [row for row in evaluated if arm in row["sets"].get(name, {})]
             losses = [row["sets"][name][arm]["loss"] for row in rows]
             panel.plot([row["step"] for row in rows], losses, "o-", color=colour, label=label)
         panel.set_title(f"{name}: loss of the answers")

@@ -22,6 +22,7 @@ from hybridqa.models.lora import stack, worn
 from hybridqa.stores.task_adapters import load_task_adapter
 from hybridqa.training.batches import Batch
 from hybridqa.training.config import NetworkConfig
+from hybridqa.training.task_adapter import trainable
 from hybridqa.types import Adapter, LoraLayer
 
 _PER_LAYER = ("key", "key_diagonal", "value", "value_residual")
@@ -43,8 +44,8 @@ class Learner:
         """Take what is to be trained; see `start`."""
         self.base = base
         self.network = network.float().to(base.device).train().requires_grad_(True)
-        self._task = _trainable(task_adapter, base)
-        self._tower = _trainable(tower, base)
+        self._task = trainable(task_adapter, base)
+        self._tower = trainable(tower, base)
         self._paths = [f"model.layers.{n}.mlp.down_proj" for n in network.config.layers]
 
     @classmethod
@@ -181,13 +182,6 @@ class Learner:
         finally:
             for handle in handles:
                 handle.remove()
-
-
-def _trainable(layers: Mapping[str, LoraLayer], base: BaseModel) -> dict[str, LoraLayer]:
-    def parameter(tensor: Tensor) -> nn.Parameter:
-        return nn.Parameter(tensor.detach().float().clone().to(base.device))
-
-    return {path: LoraLayer(parameter(x.down), parameter(x.up)) for path, x in layers.items()}
 
 
 def _new_lora(base: BaseModel, blocks: range, rank: int, seed: int) -> dict[str, LoraLayer]:

@@ -20,19 +20,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hybridqa.errors import ConfigError
-from hybridqa.internalize.checkpoint import save_checkpoint
-from hybridqa.stores.peft_folder import write_peft
-from hybridqa.stores.task_adapters import TRAINED_WITH
-from hybridqa.training.batches import Lessons
 from hybridqa.training.config import TrainConfig
+from hybridqa.training.course import Course
 from hybridqa.training.curves import draw_curves
-from hybridqa.training.evaluation import HeldOut
-from hybridqa.training.learner import Learner
-from hybridqa.training.losses import Marks, learn
-from hybridqa.types import LoraLayer
+from hybridqa.training.losses import Marks
 
 CHECKPOINT = "checkpoint"
-"""In a run's folder: what `hypernetwork:` takes."""
+"""In a run's folder: what `internalize: hypernetwork:` or `model: reader:` takes."""
 LOG = "log.jsonl"
 CURVES = "curves.png"
 """Drawn where Matplotlib is installed."""
@@ -57,30 +51,30 @@ class Run:
     the last ones while the learning rate is high: Polyak & Juditsky 1992.
     """
 
-    def __init__(self, folder: Path, learner: Learner, config: TrainConfig) -> None:
-        """Read the data and, if the folder holds a state, go on from there.
+    def __init__(self, folder: Path, course: Course, config: TrainConfig) -> None:
+        """Begin or, if the folder holds a state, go on from there.
 
         Raises:
-            ConfigError: The data cannot be read, or the state is of another network.
+            ConfigError: The state is of another network.
         """
-        self._folder, self._learner, self._config = folder, learner, config
-        self._lessons, self._held_out = Lessons(learner.base, config), HeldOut(learner, config)
-        adapters = learner.adapter_parameters()
-        network = [p for name, p in learner.parameters().items() if name not in adapters]
+        self._folder, self._course, self._config = folder, course, config
+        adapters = course.adapter_parameters()
+        network = [p for name, p in course.parameters().items() if name not in adapters]
         groups = [
             {"params": network, "peak": config.learning_rate},
             {"params": list(adapters.values()), "peak": config.adapter_learning_rate},
         ]
+        groups = [group for group in groups if group["params"]]
         self._optimizer = torch.optim.AdamW(
             groups, lr=config.learning_rate, betas=_BETAS, weight_decay=config.weight_decay
         )
-        self._average = {n: p.detach().clone() for n, p in learner.parameters().items()}
+        self._average = {n: p.detach().clone() for n, p in course.parameters().items()}
         self.step = self._resume() if (folder / _STATE).exists() else 0
 
     @property
     def passages(self) -> int:
         """How many there are to draw from."""
-        return self._lessons.passages
+        return self._course.passages
 
     @property
     def last_step(self) -> int:
@@ -94,10 +88,10 @@ class Run:
         """Yield each step's number and marks; evaluate and save now and then, and at the end."""
         config = self._config
         if self.step == 0:
-            self._evaluate(context=True)
+            self._evaluate(thorough=True)
         while self.step < config.steps:
             began, cpu = time.perf_counter(), time.process_time()
-            marks = self._learner.base.lock.run(self._learn)
+            marks = self._course.base.lock.run(self._learn)
             self.step += 1
             self._log(
                 "train",
@@ -108,23 +102,22 @@ class Run:
             yield self.step, marks
             last = self.step == config.steps
             if last or self.step % config.evaluation.every == 0:
-                self._evaluate(context=last)
+                self._evaluate(thorough=last)
             if last or self.step % config.save_every == 0:
                 self.save()
 
     def _learn(self) -> Marks:
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * schedule(self.step, self._config)
-        batch = self._lessons[self.step]
         with torch.enable_grad():
-            loss, marks = learn(self._learner, batch, self._config.losses)
+            loss, marks = self._course.learn(self.step)
             loss.backward()
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         nn.utils.clip_grad_norm_(parameters, _CLIP)
         self._optimizer.step()
         self._optimizer.zero_grad()
         kept = min(self._config.average, (self.step + 1) / (self.step + 10))
-        for name, parameter in self._learner.parameters().items():
+        for name, parameter in self._course.parameters().items():
             self._average[name].lerp_(parameter.detach(), 1 - kept)
         return marks
 
@@ -132,7 +125,7 @@ class Run:
     def _averaged(self) -> Iterator[None]:
         """Let the learner have the average weights in the block."""
         with torch.no_grad():
-            last = {n: p.detach().clone() for n, p in self._learner.parameters().items()}
+            last = {n: p.detach().clone() for n, p in self._course.parameters().items()}
             self._set(self._average)
             try:
                 yield
@@ -140,14 +133,12 @@ class Run:
                 self._set(last)
 
     def _set(self, weights: Mapping[str, Tensor]) -> None:
-        for name, parameter in self._learner.parameters().items():
+        for name, parameter in self._course.parameters().items():
             parameter.data.copy_(weights[name])
 
-    def _evaluate(self, context: bool) -> None:
+    def _evaluate(self, thorough: bool) -> None:
         with self._averaged():
-            found = self._learner.base.lock.run(
-                lambda: self._held_out.measure(self._learner, context)
-            )
+            found = self._course.base.lock.run(lambda: self._course.measure(thorough))
         self._log("evaluation", sets=found)
         if find_spec("matplotlib"):
             draw_curves(self._folder / LOG, self._folder / CURVES)
@@ -161,7 +152,7 @@ class Run:
         """Write the state to go on from, and the checkpoint to use; each whole or not at all."""
         self._folder.mkdir(parents=True, exist_ok=True)
         tensors = {}
-        for name, parameter in self._learner.parameters().items():
+        for name, parameter in self._course.parameters().items():
             tensors[name] = parameter.detach()
             tensors[f"{_AVERAGE}.{name}"] = self._average[name]
             for moment in _MOMENTS:
@@ -178,21 +169,13 @@ class Run:
         target = self.checkpoint
         new = target.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
-        save_checkpoint(new, self._learner.network)
-        base = self._learner.base
-        for name, layers in self._learner.adapters().items():
-            rounded = {
-                path: LoraLayer(x.down.detach().bfloat16(), x.up.detach().bfloat16())
-                for path, x in layers.items()
-            }
-            write_peft(new / name, rounded, base.name)
-            text = json.dumps({"model_fingerprint": base.fingerprint}, indent=2)
-            (new / name / TRAINED_WITH).write_text(text + "\n")
+        new.mkdir(parents=True)
+        self._course.write_checkpoint(new)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(new, target)
 
     def _shape(self) -> str:
-        shapes = [(n, list(p.shape)) for n, p in self._learner.parameters().items()]
+        shapes = [(n, list(p.shape)) for n, p in self._course.parameters().items()]
         return hashlib.sha256(json.dumps(shapes).encode()).hexdigest()
 
     def _resume(self) -> int:
@@ -208,7 +191,7 @@ class Run:
             moved = f"{_MOMENTS[0]}."
             known = set(file.keys())
             with torch.no_grad():
-                for name, parameter in self._learner.parameters().items():
+                for name, parameter in self._course.parameters().items():
                     parameter.copy_(file.get_tensor(name))
                     self._average[name].copy_(file.get_tensor(f"{_AVERAGE}.{name}"))
                     if moved + name in known:

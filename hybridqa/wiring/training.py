@@ -9,7 +9,9 @@ from hybridqa.errors import ConfigError
 from hybridqa.wiring.models import EMBEDDED_CHECKPOINTS
 
 if TYPE_CHECKING:
+    from hybridqa.models.base import BaseModel
     from hybridqa.training.config import TrainConfig
+    from hybridqa.training.course import Course
     from hybridqa.training.run import Run
 
 
@@ -26,7 +28,6 @@ def training_run(plan: TrainConfig, folder: Path, resume: bool) -> Run:
         ModelError: The model or the checkpoint that it starts from cannot be loaded.
     """
     from hybridqa.models.base import BaseModel
-    from hybridqa.training.learner import Learner
     from hybridqa.training.run import LOG, Run
 
     if (folder / LOG).exists() and not resume:
@@ -34,6 +35,20 @@ def training_run(plan: TrainConfig, folder: Path, resume: bool) -> Run:
             f"`{folder}` holds a run already. Give --resume to go on with it, or another folder."
         )
     base = BaseModel.from_checkpoint(plan.model, plan.dtype, plan.device)
-    start = EMBEDDED_CHECKPOINTS / "associative" if plan.start == "embedded" else Path(plan.start)
-    learner = base.lock.run(lambda: Learner.start(start, base, plan.network, plan.seed))
-    return Run(folder, learner, plan)
+    return Run(folder, base.lock.run(lambda: _course(plan, base)), plan)
+
+
+def _course(plan: TrainConfig, base: BaseModel) -> Course:
+    from hybridqa.stores.task_adapters import load_task_adapter
+    from hybridqa.training.associative import AssociativeCourse
+    from hybridqa.training.learner import Learner
+    from hybridqa.training.reading import ReaderCourse
+
+    def start(embedded: str) -> Path:
+        return EMBEDDED_CHECKPOINTS / embedded if plan.start == "embedded" else Path(plan.start)
+
+    if plan.network is None:
+        reader = load_task_adapter(start("reader"), base.fingerprint)
+        return ReaderCourse(base, reader.layers, plan)
+    learner = Learner.start(start("associative"), base, plan.network, plan.seed)
+    return AssociativeCourse(learner, plan)

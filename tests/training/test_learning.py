@@ -10,6 +10,7 @@ import torch
 from hybridqa.errors import ConfigError
 from hybridqa.internalize.associative import AssociativeInternalizer
 from hybridqa.models.base import BaseModel
+from hybridqa.training.associative import AssociativeCourse
 from hybridqa.training.batches import Lessons
 from hybridqa.training.config import TrainConfig
 from hybridqa.training.learner import Learner
@@ -21,7 +22,7 @@ from hybridqa.types import Chunk, Document
 def finished(folder: Path, base: BaseModel, plan: TrainConfig, steps: int | None = None) -> Run:
     """Train for some steps, or to the end."""
     learner = Learner.start(Path(plan.start), base, plan.network, seed=0)
-    run = Run(folder, learner, plan)
+    run = Run(folder, AssociativeCourse(learner, plan), plan)
     for number, _ in run.train():
         if number == steps:
             run.save()

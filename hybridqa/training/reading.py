@@ -1,0 +1,331 @@
+"""Teach a reader: to answer from passages, to say that they do not say, and to ask.
+
+A row holds a group of neighbouring passages, each read apart from the others, and side by side the
+questions about all of them. Which passages a question sees differs from question to question, so
+that a passage is read once and serves as the right one, as a distractor and as the wrong one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hybridqa.internalize.self_questions import ASK
+from hybridqa.models.base import BaseModel
+from hybridqa.models.generator import ABSTENTION, TorchGenerator
+from hybridqa.models.lora import stack, worn
+from hybridqa.protocols import Prompt
+from hybridqa.training.batches import NOTHING
+from hybridqa.training.config import ReadingConfig, TrainConfig
+from hybridqa.training.course import Measured
+from hybridqa.training.losses import Marks
+from hybridqa.training.neighbours import nearest
+from hybridqa.training.passages import Passage, own_questions, read_passages
+from hybridqa.training.task_adapter import trainable, write_task_adapter
+from hybridqa.types import Adapter, LoraLayer
+
+_LONGEST_QUESTION = 80
+"""Tokens, as all questions of a group lie side by side."""
+_EXAMINED = 8
+"""Groups in a batch of an examination."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question or an instruction, and which passages of its group it sees."""
+
+    text: str
+    answer: str
+    seen: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Texts and what is asked of them."""
+
+    passages: Sequence[str]
+    asks: Sequence[Ask]
+
+
+@dataclass(frozen=True, eq=False)
+class ReadingBatch:
+    """Rows are groups; see `Batch` for the tensors."""
+
+    ids: Tensor
+    positions: Tensor
+    attention: Tensor
+    labels: Tensor
+    first: Tensor
+
+
+class ReaderCourse:
+    """A `Course`."""
+
+    def __init__(
+        self, base: BaseModel, start: Mapping[str, LoraLayer], config: TrainConfig
+    ) -> None:
+        """Read the data, and find each passage's neighbours.
+
+        Args:
+            base: The frozen model.
+            start: Factors that training begins with.
+            config: With `reading`.
+
+        Raises:
+            ConfigError: Data cannot be read.
+        """
+        assert config.reading is not None
+        self._base, self._config, self._reading = base, config, config.reading
+        self._layers = trainable(start, base)
+        self._layout = Layout(base, config.passage_tokens)
+        # Sources stay apart, so that neighbours are alike and weights can be given.
+        self._sources = [
+            (source.weight, Groups(_asked_about(source.path, config), config.reading))
+            for source in config.sources
+        ]
+        self._sets = {
+            name: Groups(_asked_about(path, config), config.reading)
+            for name, path in config.evaluation.sets.items()
+        }
+
+    @property
+    def base(self) -> BaseModel:
+        return self._base
+
+    @property
+    def passages(self) -> int:
+        return sum(len(groups.passages) for _, groups in self._sources)
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        return self.adapter_parameters()
+
+    def adapter_parameters(self) -> dict[str, Any]:
+        return {
+            f"{path}.{side}": getattr(layer, side)
+            for path, layer in self._layers.items()
+            for side in ("down", "up")
+        }
+
+    def learn(self, step: int) -> tuple[Tensor, Marks]:
+        rng = random.Random(f"{self._config.seed}/{step}")
+        weights = [weight * len(groups.passages) for weight, groups in self._sources]
+        drawn = rng.choices(self._sources, weights, k=self._config.batch)
+        batch = self._layout.pack([groups.draw(rng) for _, groups in drawn])
+        losses, right = self._read(batch)
+        return losses.mean(), _marks(batch, losses.detach(), right)
+
+    def measure(self, thorough: bool) -> Measured:
+        """Return marks of questions that see their passage alone, among others, and not at all.
+
+        There the answer that is due is that the text does not say.
+        """
+        with torch.no_grad():
+            return {name: self._examine(groups) for name, groups in self._sets.items()}
+
+    def _examine(self, groups: Groups) -> dict[str, dict[str, float]]:
+        found: dict[str, dict[str, float]] = {}
+        for arm in ("alone", "among", "absent"):
+            rng = random.Random(arm)
+            asked = [
+                groups.single(n, arm, rng)
+                for n in range(min(len(groups.passages), self._config.evaluation.questions))
+            ]
+            marks = []
+            for n in range(0, len(asked), _EXAMINED):
+                batch = self._layout.pack(asked[n : n + _EXAMINED])
+                marks.append(_marks(batch, *self._read(batch)))
+            found[arm] = {
+                key: round(sum(getattr(m, key) for m in marks) / len(marks), 4)
+                for key in ("loss", "first", "whole")
+            }
+        return found
+
+    def write_checkpoint(self, folder: Path) -> None:
+        """Write what `model: reader:` takes."""
+        write_task_adapter(folder, self._layers, self._base)
+
+    def _read(self, batch: ReadingBatch) -> tuple[Tensor, Tensor]:
+        """Return each due token's loss, and whether it is the likeliest."""
+        reader = Adapter("reader in training", self._layers, self._base.fingerprint)
+        with worn(self._base, stack(self._base.model, [[reader]] * len(batch.ids))) as model:
+            decoder: Any = model.base_model
+            states = decoder(
+                input_ids=batch.ids,
+                attention_mask=batch.attention,
+                position_ids=batch.positions,
+                use_cache=False,
+            ).last_hidden_state
+        chosen = batch.labels != NOTHING
+        head: Any = self._base.model.get_output_embeddings()
+        logits, due = head(states[chosen]).float(), batch.labels[chosen]
+        return F.cross_entropy(logits, due, reduction="none"), logits.argmax(-1) == due
+
+
+def _marks(batch: ReadingBatch, losses: Tensor, right: Tensor) -> Marks:
+    first = batch.first[batch.labels != NOTHING]
+    wrong = torch.zeros(int(first.sum()), device=first.device)
+    wrong.index_add_(0, first.cumsum(0) - 1, (~right).float())
+    return Marks(
+        float(losses.mean()),
+        float(right[first].float().mean()),
+        float((wrong == 0).float().mean()),
+    )
+
+
+def _asked_about(path: str, config: TrainConfig) -> list[Passage]:
+    passages = read_passages(path, int(config.passage_tokens * 0.7))
+    return [passage for passage in passages if own_questions(passage, 1, random.Random(0))]
+
+
+class Groups:
+    """Passages with their neighbours, and what is asked of them."""
+
+    def __init__(self, passages: Sequence[Passage], config: ReadingConfig) -> None:
+        self.passages, self._config = passages, config
+        self._near = nearest([passage.text for passage in passages], config.neighbours)
+
+    def draw(self, rng: random.Random) -> Group:
+        """Return a group at random, with the questions of all its passages."""
+        config = self._config
+        members = self._members(rng.randrange(len(self.passages)), rng)
+        asks = []
+        for n, passage in enumerate(members):
+            for question, answer in own_questions(passage, config.questions, rng):
+                chance = rng.random()
+                if chance < config.asking:
+                    asks.append(Ask(ASK + answer, question, [n]))
+                else:
+                    share = (chance - config.asking) / (1 - config.asking)
+                    arm = "absent" if share < config.absent else "alone"
+                    if config.absent <= share < config.absent + config.among:
+                        arm = "among"
+                    asks += _seeing(arm, n, question, answer, members, rng)
+        return Group([passage.text for passage in members], asks)
+
+    def single(self, number: int, arm: str, rng: random.Random) -> Group:
+        """Return a passage's group with one question of its own, as it is examined."""
+        members = self._members(number, rng)
+        ((question, answer),) = own_questions(members[0], 1, rng)
+        asks = _seeing(arm, 0, question, answer, members, rng)
+        return Group([passage.text for passage in members], asks)
+
+    def _members(self, number: int, rng: random.Random) -> list[Passage]:
+        near = self._near[number]
+        chosen = rng.sample(near, min(self._config.passages - 1, len(near)))
+        return [self.passages[n] for n in [number, *chosen]]
+
+
+def _seeing(
+    arm: str,
+    own: int,
+    question: str,
+    answer: str,
+    members: Sequence[Passage],
+    rng: random.Random,
+) -> list[Ask]:
+    """Return a question that sees its passage alone, among others, or others only.
+
+    Not where an other holds the answer, too: nothing then tells what it says of the question.
+    """
+    others = [
+        n
+        for n, passage in enumerate(members)
+        if n != own and answer.casefold() not in passage.text.casefold()
+    ]
+    if arm == "alone" or not others:
+        return [Ask(question, answer, [own])] if arm != "absent" else []
+    some = rng.sample(others, rng.randint(1, len(others)))
+    if arm == "absent":
+        return [Ask(question, ABSTENTION, some)]
+    return [Ask(question, answer, [own, *some])]
+
+
+class Layout:
+    """Lays out groups as tensors for one base model."""
+
+    def __init__(self, base: BaseModel, passage_tokens: int) -> None:
+        self._base, self._longest = base, passage_tokens
+        self._generator = TorchGenerator(base)
+        self._end = int(base.tokenizer.eos_token_id)
+
+    def pack(self, groups: Sequence[Group]) -> ReadingBatch:
+        """Return a batch; what is asked at too great a length is left out."""
+        rows = [self._row(group) for group in groups]
+        longest = max(len(row.ids) for row in rows)
+        size = len(rows), longest
+        ids, positions = torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.long)
+        labels = torch.full(size, NOTHING)
+        first = torch.zeros(size, dtype=torch.bool)
+        attention = torch.zeros(len(rows), 1, longest, longest, dtype=torch.bool)
+        attention |= torch.eye(longest, dtype=torch.bool)  # padding sees itself, lest it be NaN
+        for n, row in enumerate(rows):
+            count = len(row.ids)
+            ids[n, :count], positions[n, :count] = torch.tensor(row.ids), torch.tensor(row.at)
+            labels[n, :count] = torch.tensor(row.due)
+            first[n, row.first] = True
+            attention[n, 0, :count, :count] = row.attention()
+        tensors = (ids, positions, attention, labels, first)
+        return ReadingBatch(*(tensor.to(self._base.device) for tensor in tensors))
+
+    def _row(self, group: Group) -> _Row:
+        tokens = [self._passage(text) for text in group.passages]
+        row = _Row(tokens[0][0], [passage for _, passage in tokens])
+        for ask in group.asks:
+            question = self._prompt(ask.text)[len(row.beginning) :]
+            if len(question) <= _LONGEST_QUESTION:
+                row.ask(question, [*self._base.plain_ids(ask.answer), self._end], ask.seen)
+        return row
+
+    def _passage(self, text: str) -> tuple[list[int], list[int]]:
+        """Return the tokens that a prompt begins with, and those of a passage in it."""
+        bare, whole = self._prompt("?"), self._prompt("?", text)
+        start = next(n for n, (a, b) in enumerate(zip(bare, whole, strict=False)) if a != b)
+        passage = whole[start : len(whole) - (len(bare) - start)]
+        return bare[:start], passage[: self._longest]
+
+    def _prompt(self, question: str, *passages: str) -> list[int]:
+        return self._generator.prompt_ids(
+            Prompt(question=question, passages=passages, max_tokens=1)
+        )
+
+
+class _Row:
+    """One group while it is laid out."""
+
+    def __init__(self, beginning: Sequence[int], passages: Sequence[Sequence[int]]) -> None:
+        self.beginning, self._passages = beginning, passages
+        n = len(beginning)
+        self.ids, self.at, self._part = list(beginning), list(range(n)), [0] * n
+        for number, passage in enumerate(passages, 1):
+            self.ids += passage
+            self.at += range(n, n + len(passage))
+            self._part += [number] * len(passage)
+        self.due = [NOTHING] * len(self.ids)
+        self.first: list[int] = []
+        self._seen = [{number} for number in range(len(passages) + 1)]
+        """Per part of the row, the parts it sees beside the beginning."""
+
+    def ask(self, question: Sequence[int], answer: Sequence[int], seen: Sequence[int]) -> None:
+        start = len(self.beginning) + max(len(self._passages[n]) for n in seen)
+        together = [*question, *answer[:-1]]
+        self.first.append(len(self.ids) + len(question) - 1)
+        self.ids += together
+        self.at += range(start, start + len(together))
+        self._part += [len(self._seen)] * len(together)
+        self.due += [NOTHING] * (len(question) - 1) + list(answer)
+        self._seen.append({len(self._seen), *(n + 1 for n in seen)})
+
+    def attention(self) -> Tensor:
+        parts = torch.tensor(self._part)
+        sees = torch.zeros(len(self._seen), len(self._seen), dtype=torch.bool)
+        sees[:, 0] = True
+        for number, seen in enumerate(self._seen):
+            sees[number, list(seen)] = True
+        return sees[parts][:, parts] & torch.ones(len(parts), len(parts), dtype=torch.bool).tril()
