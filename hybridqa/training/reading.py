@@ -33,6 +33,8 @@ from hybridqa.types import Adapter, LoraLayer
 
 _LONGEST_QUESTION = 80
 """Tokens, as all questions of a group lie side by side."""
+ARMS = ("alone", "among", "absent")
+"""Whether a question sees its passage alone, among others, or others only."""
 _EXAMINED = 8
 """Groups in a batch of an examination."""
 
@@ -130,22 +132,35 @@ class ReaderCourse:
             return {name: self._examine(groups) for name, groups in self._sets.items()}
 
     def _examine(self, groups: Groups) -> dict[str, dict[str, float]]:
-        found: dict[str, dict[str, float]] = {}
-        for arm in ("alone", "among", "absent"):
-            rng = random.Random(arm)
-            asked = [
-                groups.single(n, arm, rng)
-                for n in range(min(len(groups.passages), self._config.evaluation.questions))
+        rng = random.Random(0)
+        count = min(len(groups.passages), self._config.evaluation.questions)
+        examined = [groups.examine(n, rng) for n in range(count)]
+        found: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
+        for n in range(0, count, _EXAMINED):
+            part = examined[n : n + _EXAMINED]
+            batch = self._layout.pack([group for group, _ in part])
+            arms = [
+                arm
+                for group, arms in part
+                for ask, arm in zip(group.asks, arms, strict=True)
+                if self._layout.fits(ask)
             ]
-            marks = []
-            for n in range(0, len(asked), _EXAMINED):
-                batch = self._layout.pack(asked[n : n + _EXAMINED])
-                marks.append(_marks(batch, *self._read(batch)))
-            found[arm] = {
-                key: round(sum(getattr(m, key) for m in marks) / len(marks), 4)
-                for key in ("loss", "first", "whole")
-            }
-        return found
+            losses, right = self._read(batch)
+            answer = batch.first[batch.labels != NOTHING].cumsum(0) - 1
+            for number, arm in enumerate(arms):
+                mine = answer == number
+                found[arm].append(
+                    {
+                        "loss": float(losses[mine].mean()),
+                        "first": float(right[mine][0]),
+                        "whole": float(right[mine].all()),
+                    }
+                )
+        return {
+            arm: {key: round(sum(m[key] for m in marks) / len(marks), 4) for key in marks[0]}
+            for arm, marks in found.items()
+            if marks
+        }
 
     def write_checkpoint(self, folder: Path) -> None:
         """Write what `model: reader:` takes."""
@@ -209,12 +224,14 @@ class Groups:
                     asks += _seeing(arm, n, question, answer, members, rng)
         return Group([passage.text for passage in members], asks)
 
-    def single(self, number: int, arm: str, rng: random.Random) -> Group:
-        """Return a passage's group with one question of its own, as it is examined."""
+    def examine(self, number: int, rng: random.Random) -> tuple[Group, list[str]]:
+        """Return a passage's group with one question of its own under each of `ARMS`, and which."""
         members = self._members(number, rng)
         ((question, answer),) = own_questions(members[0], 1, rng)
-        asks = _seeing(arm, 0, question, answer, members, rng)
-        return Group([passage.text for passage in members], asks)
+        asked = {arm: _seeing(arm, 0, question, answer, members, rng) for arm in ARMS}
+        asks = [ask for found in asked.values() for ask in found]
+        arms = [arm for arm, found in asked.items() for _ in found]
+        return Group([passage.text for passage in members], asks), arms
 
     def _members(self, number: int, rng: random.Random) -> list[Passage]:
         near = self._near[number]
@@ -230,7 +247,7 @@ def _seeing(
     members: Sequence[Passage],
     rng: random.Random,
 ) -> list[Ask]:
-    """Return a question that sees its passage alone, among others, or others only.
+    """Return a question under one of `ARMS`.
 
     Not where an other holds the answer, too: nothing then tells what it says of the question.
     """
@@ -278,10 +295,14 @@ class Layout:
         tokens = [self._passage(text) for text in group.passages]
         row = _Row(tokens[0][0], [passage for _, passage in tokens])
         for ask in group.asks:
-            question = self._prompt(ask.text)[len(row.beginning) :]
-            if len(question) <= _LONGEST_QUESTION:
+            if self.fits(ask):
+                question = self._prompt(ask.text)[len(row.beginning) :]
                 row.ask(question, [*self._base.plain_ids(ask.answer), self._end], ask.seen)
         return row
+
+    def fits(self, ask: Ask) -> bool:
+        """Tell whether what is asked is short enough."""
+        return len(self._base.plain_ids(ask.text)) <= _LONGEST_QUESTION
 
     def _passage(self, text: str) -> tuple[list[int], list[int]]:
         """Return the tokens that a prompt begins with, and those of a passage in it."""

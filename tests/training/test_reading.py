@@ -78,19 +78,17 @@ def test_where_others_hold_the_answer_they_are_not_shown() -> None:
         Passage("Supper is at four, too.", [("When is supper?", ["four"])]),
         Passage("Tea is green.", [("What is green?", ["Tea"])]),
     ]
-    groups = Groups(passages, ReadingConfig(among=1.0, absent=0.0, asking=0.0))
+    groups = Groups(passages, ReadingConfig())
 
     for seed in range(5):
-        assert groups.single(0, "among", random.Random(seed)).asks == [
-            Ask(
-                "When is tea?",
-                "four",
-                [0, groups.single(0, "among", random.Random(seed)).passages.index("Tea is green.")],
-            )
+        group, arms = groups.examine(0, random.Random(seed))
+        other = group.passages.index("Tea is green.")
+        assert arms == ["alone", "among", "absent"]
+        assert group.asks == [
+            Ask("When is tea?", "four", [0]),
+            Ask("When is tea?", "four", [0, other]),
+            Ask("When is tea?", ABSTENTION, [other]),
         ]
-        (absent,) = groups.single(0, "absent", random.Random(seed)).asks
-        assert absent.answer == ABSTENTION
-        assert 0 not in absent.seen
 
 
 def test_every_kind_of_question_is_drawn() -> None:
