@@ -1,15 +1,14 @@
 """Teach a reader: to answer from passages, to say that they do not say, and to ask.
 
-A row holds a group of neighbouring passages, each read apart from the others, and side by side the
-questions about all of them. Which passages a question sees differs from question to question, so
-that a passage is read once and serves as the right one, as a distractor and as the wrong one.
+Neighbouring passages stand in a group; each is read apart from the others, and the questions about
+all of them side by side. Which passages a question sees differs from question to question, so that
+a passage is read once and serves as the right one, as a distractor and as the wrong one.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,52 +18,22 @@ from torch import Tensor, nn
 
 from hybridqa.internalize.self_questions import ASK
 from hybridqa.models.base import BaseModel
-from hybridqa.models.generator import ABSTENTION, TorchGenerator
+from hybridqa.models.generator import ABSTENTION
 from hybridqa.models.lora import stack, worn
-from hybridqa.protocols import Prompt
 from hybridqa.training.batches import NOTHING
 from hybridqa.training.config import ReadingConfig, TrainConfig
 from hybridqa.training.course import Measured
+from hybridqa.training.groups import Ask, Group, Layout, ReadingBatch
 from hybridqa.training.losses import Marks
 from hybridqa.training.neighbours import nearest
 from hybridqa.training.passages import Passage, own_questions, read_passages
 from hybridqa.training.task_adapter import trainable, write_task_adapter
 from hybridqa.types import Adapter, LoraLayer
 
-_LONGEST_QUESTION = 80
-"""Tokens, as all questions of a group lie side by side."""
 ARMS = ("alone", "among", "absent")
 """Whether a question sees its passage alone, among others, or others only."""
 _EXAMINED = 8
 """Groups in a batch of an examination."""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """A question or an instruction, and which passages of its group it sees."""
-
-    text: str
-    answer: str
-    seen: Sequence[int]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Texts and what is asked of them."""
-
-    passages: Sequence[str]
-    asks: Sequence[Ask]
-
-
-@dataclass(frozen=True, eq=False)
-class ReadingBatch:
-    """Rows are groups; see `Batch` for the tensors."""
-
-    ids: Tensor
-    positions: Tensor
-    attention: Tensor
-    labels: Tensor
-    first: Tensor
 
 
 class ReaderCourse:
@@ -170,13 +139,7 @@ class ReaderCourse:
         """Return each due token's loss, and whether it is the likeliest."""
         reader = Adapter("reader in training", self._layers, self._base.fingerprint)
         with worn(self._base, stack(self._base.model, [[reader]] * len(batch.ids))) as model:
-            decoder: Any = model.base_model
-            states = decoder(
-                input_ids=batch.ids,
-                attention_mask=batch.attention,
-                position_ids=batch.positions,
-                use_cache=False,
-            ).last_hidden_state
+            states = batch.states(model.base_model)
         chosen = batch.labels != NOTHING
         head: Any = self._base.model.get_output_embeddings()
         logits, due = head(states[chosen]).float(), batch.labels[chosen]
@@ -262,91 +225,3 @@ def _seeing(
     if arm == "absent":
         return [Ask(question, ABSTENTION, some)]
     return [Ask(question, answer, [own, *some])]
-
-
-class Layout:
-    """Lays out groups as tensors for one base model."""
-
-    def __init__(self, base: BaseModel, passage_tokens: int) -> None:
-        self._base, self._longest = base, passage_tokens
-        self._generator = TorchGenerator(base)
-        self._end = int(base.tokenizer.eos_token_id)
-
-    def pack(self, groups: Sequence[Group]) -> ReadingBatch:
-        """Return a batch; what is asked at too great a length is left out."""
-        rows = [self._row(group) for group in groups]
-        longest = max(len(row.ids) for row in rows)
-        size = len(rows), longest
-        ids, positions = torch.zeros(size, dtype=torch.long), torch.zeros(size, dtype=torch.long)
-        labels = torch.full(size, NOTHING)
-        first = torch.zeros(size, dtype=torch.bool)
-        attention = torch.zeros(len(rows), 1, longest, longest, dtype=torch.bool)
-        attention |= torch.eye(longest, dtype=torch.bool)  # padding sees itself, lest it be NaN
-        for n, row in enumerate(rows):
-            count = len(row.ids)
-            ids[n, :count], positions[n, :count] = torch.tensor(row.ids), torch.tensor(row.at)
-            labels[n, :count] = torch.tensor(row.due)
-            first[n, row.first] = True
-            attention[n, 0, :count, :count] = row.attention()
-        tensors = (ids, positions, attention, labels, first)
-        return ReadingBatch(*(tensor.to(self._base.device) for tensor in tensors))
-
-    def _row(self, group: Group) -> _Row:
-        tokens = [self._passage(text) for text in group.passages]
-        row = _Row(tokens[0][0], [passage for _, passage in tokens])
-        for ask in group.asks:
-            if self.fits(ask):
-                question = self._prompt(ask.text)[len(row.beginning) :]
-                row.ask(question, [*self._base.plain_ids(ask.answer), self._end], ask.seen)
-        return row
-
-    def fits(self, ask: Ask) -> bool:
-        """Tell whether what is asked is short enough."""
-        return len(self._base.plain_ids(ask.text)) <= _LONGEST_QUESTION
-
-    def _passage(self, text: str) -> tuple[list[int], list[int]]:
-        """Return the tokens that a prompt begins with, and those of a passage in it."""
-        bare, whole = self._prompt("?"), self._prompt("?", text)
-        start = next(n for n, (a, b) in enumerate(zip(bare, whole, strict=False)) if a != b)
-        passage = whole[start : len(whole) - (len(bare) - start)]
-        return bare[:start], passage[: self._longest]
-
-    def _prompt(self, question: str, *passages: str) -> list[int]:
-        return self._generator.prompt_ids(
-            Prompt(question=question, passages=passages, max_tokens=1)
-        )
-
-
-class _Row:
-    """One group while it is laid out."""
-
-    def __init__(self, beginning: Sequence[int], passages: Sequence[Sequence[int]]) -> None:
-        self.beginning, self._passages = beginning, passages
-        n = len(beginning)
-        self.ids, self.at, self._part = list(beginning), list(range(n)), [0] * n
-        for number, passage in enumerate(passages, 1):
-            self.ids += passage
-            self.at += range(n, n + len(passage))
-            self._part += [number] * len(passage)
-        self.due = [NOTHING] * len(self.ids)
-        self.first: list[int] = []
-        self._seen = [{number} for number in range(len(passages) + 1)]
-        """Per part of the row, the parts it sees beside the beginning."""
-
-    def ask(self, question: Sequence[int], answer: Sequence[int], seen: Sequence[int]) -> None:
-        start = len(self.beginning) + max(len(self._passages[n]) for n in seen)
-        together = [*question, *answer[:-1]]
-        self.first.append(len(self.ids) + len(question) - 1)
-        self.ids += together
-        self.at += range(start, start + len(together))
-        self._part += [len(self._seen)] * len(together)
-        self.due += [NOTHING] * (len(question) - 1) + list(answer)
-        self._seen.append({len(self._seen), *(n + 1 for n in seen)})
-
-    def attention(self) -> Tensor:
-        parts = torch.tensor(self._part)
-        sees = torch.zeros(len(self._seen), len(self._seen), dtype=torch.bool)
-        sees[:, 0] = True
-        for number, seen in enumerate(self._seen):
-            sees[number, list(seen)] = True
-        return sees[parts][:, parts] & torch.ones(len(parts), len(parts), dtype=torch.bool).tril()

@@ -16,9 +16,10 @@ from hybridqa.stores.peft_folder import write_peft
 from hybridqa.stores.task_adapters import load_task_adapter
 from hybridqa.training.batches import NOTHING
 from hybridqa.training.config import ReadingConfig, TrainConfig
+from hybridqa.training.groups import Ask, Group, Layout
 from hybridqa.training.neighbours import nearest
 from hybridqa.training.passages import Passage
-from hybridqa.training.reading import Ask, Group, Groups, Layout, ReaderCourse
+from hybridqa.training.reading import Groups, ReaderCourse
 from hybridqa.training.run import Run
 from hybridqa.types import LoraLayer
 
@@ -29,9 +30,7 @@ def logits(base: BaseModel, layout: Layout, *groups: Group) -> list[torch.Tensor
     """Return those of each question's answer, row by row."""
     batch = layout.pack(groups)
     with torch.no_grad():
-        found = base.model(
-            input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions
-        ).logits
+        found = base.model.lm_head(batch.states(base.model.model))
     parts = []
     for row, place in batch.first.nonzero().tolist():
         count = 1
