@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hybridqa.engines.answer import Answerer
     from hybridqa.engines.ingest import Ingestor
     from hybridqa.engines.retrieve import Retriever
+    from hybridqa.internalize.associative import AssociativeInternalizer
     from hybridqa.models.base import BaseModel
 
 _WORD = re.compile(r"\w+")
@@ -365,3 +366,40 @@ def tiny_model(seed: int = 0, layers: int = 4) -> BaseModel:
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config).eval().requires_grad_(False)
     return BaseModel("tiny-random-llama", f"tiny-random-llama-{layers}-{seed}", model, tokenizer)
+
+
+def tiny_associative(
+    base: BaseModel, rank: int = 8, max_rank: int = 64, seed: int = 0
+) -> AssociativeInternalizer:
+    """Return an internalizer with random weights for the last two layers of `tiny_model`."""
+    import torch
+
+    from hybridqa.internalize.associative import AssociativeInternalizer
+    from hybridqa.internalize.hypernetwork import AssociativeConfig, AssociativeHypernetwork
+
+    config = AssociativeConfig(
+        model_fingerprint=base.fingerprint,
+        first_layer=2,
+        last_layer=4,
+        hidden=_D_OUT,
+        intermediate=_D_IN,
+        width=16,
+        heads=2,
+        blocks=1,
+        whitening=8,
+        max_distance=8,
+    )
+    network = AssociativeHypernetwork(config)
+    generator = torch.Generator().manual_seed(seed)
+    for tensor in [*network.parameters(), *network.buffers()]:
+        tensor.data = 0.2 * torch.randn(tensor.shape, generator=generator)
+    task = {"model.layers.1.mlp.down_proj": LoraLayer(torch.ones(1, _D_IN), torch.ones(_D_OUT, 1))}
+    return AssociativeInternalizer(
+        base,
+        network.eval().requires_grad_(False),
+        Adapter("task", task, base.fingerprint),
+        "hash",
+        rank=rank,
+        max_rank=max_rank,
+        max_chunks=8,
+    )

@@ -1,4 +1,4 @@
-"""`eval niah`, `eval unrelated` and `eval conflict`."""
+"""`eval niah`, `eval unrelated`, `eval conflict` and `eval attribution`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def register(group: typer.Typer) -> None:
     group.command("niah")(niah)
     group.command("unrelated")(unrelated)
     group.command("conflict")(conflict)
+    group.command("attribution")(attribution)
 
 
 def niah(
@@ -167,3 +168,31 @@ def conflict(
             advance("loading models", 0, 1)
             report = run_conflict(session.config(), names, limit, seed, advance)
         session.show_grids(report.as_dict(), grids(report), markdown)
+
+
+def attribution(
+    context: typer.Context,
+    data: Annotated[
+        str, typer.Option(metavar="FILE|DIR|hub:ID", help="Questions; see `eval run`.")
+    ],
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Most questions.")] = None,
+    seed: SeedOption = 0,
+    markdown: MarkdownOption = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask adapters: does what is cited for their answers hold the gold answer?
+
+    By the keys that an associative adapter is made of, and by searching the text for the answer.
+    """
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.eval.datasets import load
+        from hybridqa.eval.probes.attribution import grid, run_attribution
+
+        dataset = load(data)
+        with session.progress() as advance:
+            advance("loading models", 0, 1)
+            report = run_attribution(session.config(), dataset, limit, seed, advance)
+        session.show_grids(report.as_dict(), [grid(report)], markdown)

@@ -150,6 +150,24 @@ class AssociativeInternalizer:
             seconds=time.perf_counter() - began,
         )
 
+    @property
+    def layers(self) -> range:
+        """Target layers."""
+        return self._network.config.layers
+
+    @property
+    def sharpness(self) -> Tensor:
+        """Inverse temperature, by layer, with which keys were trained to be found."""
+        return torch.exp(self._network.span_temperature.detach().float())
+
+    def keys(self, sequences: Sequence[list[int]]) -> Iterator[Tensor]:
+        """Yield the keys (layers, tokens, d_in) of each chunk, given its tokens."""
+        number = 0
+        for keys, _ in self._write(sequences, 1):
+            for rows in zip(*keys, strict=True):
+                yield torch.stack(rows)[:, : len(sequences[number])]
+                number += 1
+
     def _write(self, sequences: Sequence[list[int]], together: int) -> Iterator[Written]:
         """Yield keys and values of the chunks' tokens, some groups of `together` at a time."""
         size = max(1, _BATCH_TOKENS // (max(map(len, sequences)) * together)) * together

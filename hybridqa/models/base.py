@@ -42,6 +42,11 @@ class BaseModel:
         ids: list[int] = self._plain_tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def plain_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return `plain_ids`, and the characters (start, end) that each token stands for."""
+        encoding = self._plain_tokenizer.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
+
     def chat_ids(self, text: str, add_special_tokens: bool = False) -> list[int]:
         """Return the tokens of a rendered chat template, its special tokens read as such."""
         ids: list[int] = self._chat_tokenizer.encode(

@@ -231,6 +231,8 @@ def test_a_run_that_cannot_be_begun(
         (("eval", "unrelated", "--data", "nothing.csv", "--wear", "half"), "adapter `half`"),
         (("eval", "conflict", "--arms", "auto"), "The arm `auto` has no part in this"),
         (("eval", "conflict", "--limit", "0"), "limit of facts must be at least 1, got 0"),
+        (("eval", "attribution", "--data", "nothing.csv"), "nothing.csv"),
+        (("eval", "attribution", "--data", SAMPLE, "--limit", "0"), "limit of questions must be"),
         (("bench", "internalize", "--tokens", "1k"), "`--tokens`: `1k` is not a whole number"),
         (("bench", "internalize", "--tokens", "0"), "must be at least 1, got 0"),
         (("bench", "internalize", "--repeats", "-1"), "repeats must be at least 1, got -1"),

@@ -26,6 +26,7 @@ COMMANDS = [
     ("eval", "niah"),
     ("eval", "unrelated"),
     ("eval", "conflict"),
+    ("eval", "attribution"),
     ("bench",),
     ("bench", "internalize"),
     ("fetch",),

@@ -10,10 +10,9 @@ from hybridqa.errors import DocumentTooLongError, InternalizeError
 from hybridqa.internalize import associative
 from hybridqa.internalize.associative import AssociativeInternalizer
 from hybridqa.internalize.compress import take_shares
-from hybridqa.internalize.hypernetwork import AssociativeConfig, AssociativeHypernetwork
 from hybridqa.models.base import BaseModel
-from hybridqa.testing import tiny_model
-from hybridqa.types import Adapter, Chunk, Document, Internalized, LoraLayer
+from hybridqa.testing import tiny_associative, tiny_model
+from hybridqa.types import Adapter, Chunk, Document, Internalized
 
 LAYERS = {f"model.layers.{n}.mlp.down_proj" for n in (2, 3)}
 TEXTS = ["The office is closed on Wednesdays.", "It is open.", "Leave: 27 days, 31 after 5 years."]
@@ -26,37 +25,6 @@ def base() -> Iterator[BaseModel]:
     before = {name: tensor.clone() for name, tensor in model.model.state_dict().items()}
     yield model
     assert all(torch.equal(t, before[name]) for name, t in model.model.state_dict().items())
-
-
-def internalizer(
-    base: BaseModel, rank: int = RANK, max_rank: int = 64, seed: int = 0
-) -> AssociativeInternalizer:
-    config = AssociativeConfig(
-        model_fingerprint=base.fingerprint,
-        first_layer=2,
-        last_layer=4,
-        hidden=32,
-        intermediate=64,
-        width=16,
-        heads=2,
-        blocks=1,
-        whitening=8,
-        max_distance=8,
-    )
-    network = AssociativeHypernetwork(config)
-    generator = torch.Generator().manual_seed(seed)
-    for tensor in [*network.parameters(), *network.buffers()]:
-        tensor.data = 0.2 * torch.randn(tensor.shape, generator=generator)
-    task = {"model.layers.1.mlp.down_proj": LoraLayer(torch.ones(1, 64), torch.ones(32, 1))}
-    return AssociativeInternalizer(
-        base,
-        network.eval().requires_grad_(False),
-        Adapter("task", task, base.fingerprint),
-        "hash",
-        rank=rank,
-        max_rank=max_rank,
-        max_chunks=8,
-    )
 
 
 def internalize(made_by: AssociativeInternalizer, texts: Sequence[str] = TEXTS) -> Internalized:
@@ -89,7 +57,7 @@ def assert_same(one: Adapter, other: Adapter) -> None:
 
 
 def test_a_document_becomes_an_adapter_with_a_share_for_each_chunk(base: BaseModel) -> None:
-    made = internalize(internalizer(base))
+    made = internalize(tiny_associative(base))
 
     assert set(made.adapter.layers) == LAYERS
     for layer in made.adapter.layers.values():
@@ -103,7 +71,7 @@ def test_a_document_becomes_an_adapter_with_a_share_for_each_chunk(base: BaseMod
 
 
 def test_chunks_do_not_see_each_other_and_add_up(base: BaseModel) -> None:
-    made_by = internalizer(base)
+    made_by = tiny_associative(base)
     whole = internalize(made_by).adapter
     alone = [internalize(made_by, [text]).adapter for text in TEXTS]
 
@@ -118,22 +86,22 @@ def test_chunks_do_not_see_each_other_and_add_up(base: BaseModel) -> None:
 def test_the_size_of_batches_does_not_matter(
     base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = internalize(internalizer(base)).adapter
+    together = internalize(tiny_associative(base)).adapter
     monkeypatch.setattr(associative, "_BATCH_TOKENS", 1)
 
-    assert_same(internalize(internalizer(base)).adapter, together)
+    assert_same(internalize(tiny_associative(base)).adapter, together)
 
 
 def test_the_same_document_makes_the_same_adapter(base: BaseModel) -> None:
-    one, other = internalizer(base), internalizer(base)
+    one, other = tiny_associative(base), tiny_associative(base)
 
     assert internalize(one).adapter.id == internalize(other).adapter.id
     assert one.fingerprint == other.fingerprint
-    assert one.fingerprint != internalizer(base, rank=4).fingerprint
+    assert one.fingerprint != tiny_associative(base, rank=4).fingerprint
 
 
 def test_long_documents_get_less_rank_for_each_chunk(base: BaseModel) -> None:
-    made = internalize(internalizer(base, max_rank=14))
+    made = internalize(tiny_associative(base, max_rank=14))
 
     assert made.rank == 12
     assert all(layer.down.shape[0] == 12 for layer in made.adapter.layers.values())
@@ -141,9 +109,9 @@ def test_long_documents_get_less_rank_for_each_chunk(base: BaseModel) -> None:
 
 def test_neighbours_share_where_there_are_more_chunks_than_ranks(base: BaseModel) -> None:
     texts = ["The first.", "Another one.", "A third.", "Number four.", "The end."]
-    alone = internalize(internalizer(base, rank=64, max_rank=512), texts)
+    alone = internalize(tiny_associative(base, rank=64, max_rank=512), texts)
 
-    made = internalize(internalizer(base, rank=64, max_rank=2), texts)
+    made = internalize(tiny_associative(base, rank=64, max_rank=2), texts)
 
     assert made.rank == 2
     assert made.shares == ((0, alone.shares[2][1]), (alone.shares[3][0], alone.shares[4][1]))
@@ -162,7 +130,7 @@ def sum_of_shares(made: Internalized, numbers: Sequence[int]) -> Tensor:
 
 
 def test_a_chunk_of_fewer_tokens_than_its_rank_has_a_share_like_the_others(base: BaseModel) -> None:
-    made = internalize(internalizer(base), ["ab", "A longer chunk."])
+    made = internalize(tiny_associative(base), ["ab", "A longer chunk."])
 
     layer = made.adapter.layers["model.layers.2.mlp.down_proj"]
     assert layer.down.shape[0] == 2 * RANK
@@ -171,6 +139,6 @@ def test_a_chunk_of_fewer_tokens_than_its_rank_has_a_share_like_the_others(base:
 
 def test_what_cannot_be_internalized_is_refused(base: BaseModel) -> None:
     with pytest.raises(DocumentTooLongError, match="`d`"):
-        internalize(internalizer(base), ["chunk"] * 9)
+        internalize(tiny_associative(base), ["chunk"] * 9)
     with pytest.raises(InternalizeError, match="no chunks"):
-        internalize(internalizer(base), [])
+        internalize(tiny_associative(base), [])
