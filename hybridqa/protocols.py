@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from hybridqa.types import Adapter, Chunk, Document, Hit, Internalized
+from hybridqa.types import Adapter, Chunk, Document, Hit, Internalized, Places
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
 
@@ -124,6 +125,17 @@ class Internalizer(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pointer:
+    """Lets what the model makes of a question choose where in a text the answer begins."""
+
+    query: Mapping[str, torch.Tensor]
+    """By module path, (d_in, width): what enters these modules at the prompt's last token, times
+    these, adds up to the query."""
+    places: Places
+    """`starts` are characters of the text."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
     """One request to a generator."""
@@ -135,6 +147,9 @@ class Prompt:
     """Worn together for this request only: a task adapter, then document adapters."""
     quote_from: Sequence[str] | None = None
     """If given, the answer must be a literal span of one of these texts."""
+    pointer: Pointer | None = None
+    """With `quote_from` of one text: chooses where the quotation begins, instead of the model's
+    own likeliest token."""
     max_tokens: int = 48
     realm: str = ""
     """Whose prompt it is: nothing a generator keeps of it serves another realm."""
@@ -151,6 +166,8 @@ class Generation:
     span: tuple[int, int, int] | None
     """With `quote_from`: (index of the text, start, end) such that the quoted characters are
     `quote_from[index][start:end]`; `None` if nothing was quoted (the model abstained)."""
+    pointed: float | None = None
+    """With a `pointer`: the share of all places, in [0, 1], that the quotation's beginning had."""
     abstained: bool
     prompt_tokens: int
     first_token_s: float

@@ -137,6 +137,21 @@ class LoraLayer:
 
 
 @dataclass(frozen=True, eq=False)
+class Places:
+    """Where in its document an adapter may find an answer's beginning: one place a token.
+
+    How much a question's query resembles a place's key tells how likely the answer begins there.
+    """
+
+    keys: torch.Tensor
+    """Shape (places, width), int8."""
+    scales: torch.Tensor
+    """Shape (places,), float32: the largest magnitude of each key, over 127."""
+    starts: torch.Tensor
+    """Shape (places,), int64: the character of the document's text at which it would begin."""
+
+
+@dataclass(frozen=True, eq=False)
 class Adapter:
     """Low-rank weights as a value: passed to a call, never loaded into a model."""
 
@@ -146,6 +161,10 @@ class Adapter:
     """By module path in the base model, e.g. `model.layers.16.mlp.down_proj`."""
     model_fingerprint: str
     """Of the base model whose weights the factors were made for."""
+    places: Places | None = None
+    """Of a document, if its internalizer makes such."""
+    query: Mapping[str, torch.Tensor] | None = None
+    """Of a task adapter under such adapters: as in `protocols.Pointer`."""
 
 
 class AdapterState(StrEnum):

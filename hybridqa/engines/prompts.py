@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hybridqa.internalize.compress import take_shares
-from hybridqa.protocols import Prompt
+from hybridqa.models.places import part
+from hybridqa.protocols import Pointer, Prompt
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.types import Adapter, AdapterRecord
 
@@ -47,11 +48,12 @@ class Prompts:
             CorruptAdapterError: Its files are damaged.
         """
         share = self._share(record, number)
-        task = record.task_adapter_id
+        task = self._task_adapters[record.task_adapter_id] if record.task_adapter_id else None
         return Prompt(
             question=question,
-            adapters=(share,) if task is None else (self._task_adapters[task], share),
+            adapters=(task, share) if task else (share,),
             quote_from=None if quote is None else (quote,),
+            pointer=self._pointer(record, number, task) if quote is not None else None,
             max_tokens=self._max_tokens,
             realm=self._realm,
         )
@@ -98,3 +100,10 @@ class Prompts:
 
     def _share(self, record: AdapterRecord, number: int) -> Adapter:
         return take_shares(self._adapters.load(record), [number], len(record.shares))
+
+    def _pointer(self, record: AdapterRecord, number: int, task: Adapter | None) -> Pointer | None:
+        places = self._adapters.load(record).places
+        if places is None or task is None or task.query is None:
+            return None
+        inside = part(places, *record.shares[number])
+        return Pointer(query=task.query, places=inside) if len(inside.starts) else None

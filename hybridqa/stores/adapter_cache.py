@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
+from hybridqa.stores.places import tensors_of
 from hybridqa.types import Adapter
 
 
@@ -27,26 +28,23 @@ class AdapterCache:
     def put(self, adapter: Adapter, still_wanted: Callable[[], bool]) -> None:
         """Keep an adapter, unless it alone exceeds the limit or is not wanted any more."""
         with self._lock:
-            size = layer_bytes(adapter)
+            size = adapter_bytes(adapter)
             if size > self._limit_bytes or adapter.id in self._adapters or not still_wanted():
                 return
             self._adapters[adapter.id] = adapter
             self._used_bytes += size
             while self._used_bytes > self._limit_bytes:
                 _, oldest = self._adapters.popitem(last=False)
-                self._used_bytes -= layer_bytes(oldest)
+                self._used_bytes -= adapter_bytes(oldest)
 
     def drop(self, adapter_id: str) -> None:
         with self._lock:
             adapter = self._adapters.pop(adapter_id, None)
             if adapter is not None:
-                self._used_bytes -= layer_bytes(adapter)
+                self._used_bytes -= adapter_bytes(adapter)
 
 
-def layer_bytes(adapter: Adapter) -> int:
-    """Return the size of an adapter's factors."""
-    return sum(
-        tensor.numel() * tensor.element_size()
-        for layer in adapter.layers.values()
-        for tensor in (layer.down, layer.up)
-    )
+def adapter_bytes(adapter: Adapter) -> int:
+    """Return the size of an adapter's factors, and of what belongs to it besides."""
+    factors = [tensor for layer in adapter.layers.values() for tensor in (layer.down, layer.up)]
+    return sum(t.numel() * t.element_size() for t in [*factors, *tensors_of(adapter).values()])

@@ -22,7 +22,7 @@ from hybridqa.errors import (
     StaleDocumentError,
     UnknownAdapterError,
 )
-from hybridqa.stores.adapter_cache import AdapterCache, layer_bytes
+from hybridqa.stores.adapter_cache import AdapterCache, adapter_bytes
 from hybridqa.stores.catalog import Catalog
 from hybridqa.stores.disk import disk_errors, sync_folder
 from hybridqa.stores.peft_config import CONFIG_FILE
@@ -33,6 +33,7 @@ from hybridqa.stores.peft_folder import (
     read_peft,
     write_peft,
 )
+from hybridqa.stores.places import PLACES_FILE, read_places, tensors_of, write_places
 from hybridqa.types import Adapter, AdapterRecord, AdapterState, Document, Internalized
 
 _ID = re.compile("[0-9a-f]{64}")
@@ -98,6 +99,7 @@ class AdapterStore:
                 adapter.layers,
                 adapter.model_fingerprint,
                 document_origin(document.id, content_hash),
+                tensors_of(adapter),
             ),
             document_id=document.id,
             content_hash=content_hash,
@@ -108,7 +110,7 @@ class AdapterStore:
             rank=internalized.rank,
             energy=internalized.energy,
             shares=tuple(internalized.shares),
-            size_bytes=layer_bytes(adapter),
+            size_bytes=adapter_bytes(adapter),
             seconds=internalized.seconds,
             created_at=datetime.now(UTC),
             state=AdapterState.LIVE,
@@ -215,6 +217,8 @@ class AdapterStore:
         with disk_errors("write the adapter", target):
             try:
                 write_peft(temporary, adapter.layers, self._base_model_name)
+                if adapter.places:
+                    write_places(temporary, adapter.places)
                 os.rename(temporary, target)
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -242,21 +246,22 @@ def _read_verified(folder: Path, record: AdapterRecord) -> Adapter:
     """Return the adapter in a folder if it is, bit for bit, the one that was published."""
     short = record.id[:12]
     remedy = f"Ingest document `{record.document_id}` again to make a new one."
-    parts = (folder, folder / CONFIG_FILE, folder / WEIGHTS_FILE)
+    parts = (folder, *(folder / name for name in (CONFIG_FILE, WEIGHTS_FILE, PLACES_FILE)))
     if any(part.is_symlink() for part in parts):
         raise CorruptAdapterError(f"Adapter `{short}` has links in `{folder}`. {remedy}")
     try:
-        layers = read_peft(folder)
+        layers, places = read_peft(folder), read_places(folder)
     except AdapterError as exc:
         raise CorruptAdapterError(f"Adapter `{short}` cannot be read: {exc} {remedy}") from exc
     origin = document_origin(record.document_id, record.content_hash)
-    found = adapter_id(layers, record.model_fingerprint, origin)
+    adapter = Adapter(record.id, layers, record.model_fingerprint, places)
+    found = adapter_id(layers, record.model_fingerprint, origin, tensors_of(adapter))
     if found != record.id:
         raise CorruptAdapterError(
             f"Adapter `{short}` is not what was published: its files hash to `{found[:12]}`. "
             f"{remedy}"
         )
-    return Adapter(id=record.id, layers=layers, model_fingerprint=record.model_fingerprint)
+    return adapter
 
 
 def _remove(path: Path) -> None:

@@ -105,7 +105,12 @@ def read_peft(folder: Path) -> dict[str, LoraLayer]:
     return layers
 
 
-def adapter_id(layers: Mapping[str, LoraLayer], model_fingerprint: str, origin: str) -> str:
+def adapter_id(
+    layers: Mapping[str, LoraLayer],
+    model_fingerprint: str,
+    origin: str,
+    others: Mapping[str, torch.Tensor] | None = None,
+) -> str:
     r"""Return the content address: SHA-256 of the factors, their base model and their origin.
 
     Args:
@@ -113,6 +118,7 @@ def adapter_id(layers: Mapping[str, LoraLayer], model_fingerprint: str, origin: 
         model_fingerprint: Of the base model.
         origin: `"{document_id}\n{content_hash}"` of a document adapter, `"task"` of a task
             adapter: equal factors of two documents are two adapters.
+        others: Tensors that belong to the adapter besides, by name.
     """
     digest = hashlib.sha256()
     # JSON lines hold no raw line break, and shape and dtype say how many bytes follow: no two
@@ -120,14 +126,20 @@ def adapter_id(layers: Mapping[str, LoraLayer], model_fingerprint: str, origin: 
     digest.update(json.dumps(["hybridqa adapter 1", model_fingerprint, origin]).encode() + b"\n")
     for name in sorted(layers):
         for side, tensor in (("down", layers[name].down), ("up", layers[name].up)):
-            header = [name, side, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
-            digest.update(json.dumps(header).encode() + b"\n")
-            digest.update(_raw(tensor).data)
+            _hash(digest, [name, side], tensor)
+    for name, tensor in sorted((others or {}).items()):
+        _hash(digest, [name], tensor)
     return digest.hexdigest()
 
 
+def _hash(digest: hashlib._Hash, names: list[str], tensor: torch.Tensor) -> None:
+    header = [*names, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
+    digest.update(json.dumps(header).encode() + b"\n")
+    digest.update(_raw(tensor).data)
+
+
 def _raw(tensor: torch.Tensor) -> NDArray[np.uint8]:
-    """Return a matrix's bytes, by row, where they are; on another device a copy."""
+    """Return a tensor's bytes, by row, where they are; on another device a copy."""
     import torch
 
     raw: NDArray[np.uint8] = tensor.detach().cpu().contiguous().view(torch.uint8).numpy()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hybridqa.errors import AdapterMismatchError, CorruptAdapterError
 from hybridqa.stores.peft_folder import adapter_id, read_peft
+from hybridqa.stores.places import read_query, tensors_of
 from hybridqa.types import Adapter
 
 TRAINED_WITH = "trained_with.json"
@@ -40,8 +41,7 @@ def load_task_adapter(folder: str | Path, model_fingerprint: str) -> Adapter:
             ) from exc
         if trained_with != model_fingerprint:
             raise AdapterMismatchError(str(folder), trained_with, model_fingerprint)
-    return Adapter(
-        id=adapter_id(layers, model_fingerprint, "task"),
-        layers=layers,
-        model_fingerprint=model_fingerprint,
-    )
+    query = read_query(Path(folder))
+    found = Adapter("", layers, model_fingerprint, query=query)
+    own = adapter_id(layers, model_fingerprint, "task", tensors_of(found))
+    return Adapter(own, layers, model_fingerprint, query=query)

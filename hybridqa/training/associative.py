@@ -8,15 +8,22 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hybridqa.internalize.associative import TASK_ADAPTER
 from hybridqa.internalize.checkpoint import save_checkpoint
+from hybridqa.internalize.places import save_projections
 from hybridqa.models.base import BaseModel
+from hybridqa.stores.places import write_query
 from hybridqa.training.batches import Lessons
 from hybridqa.training.config import TrainConfig
 from hybridqa.training.course import Measured
 from hybridqa.training.evaluation import HeldOut
 from hybridqa.training.learner import Learner
 from hybridqa.training.losses import Marks, learn
+from hybridqa.training.places import fit_places
 from hybridqa.training.task_adapter import write_task_adapter
+
+_FITTED = 40
+"""Batches by which pointing begins."""
 
 
 class AssociativeCourse:
@@ -45,6 +52,11 @@ class AssociativeCourse:
     def adapter_parameters(self) -> Mapping[str, Any]:
         return self._learner.adapter_parameters()
 
+    def prepare(self) -> None:
+        """Begin to point to places as the keys do, if the checkpoint did not point."""
+        if not self._learner.finds_places:
+            fit_places(self._learner, (self._lessons[-n] for n in range(1, _FITTED + 1)))
+
     def learn(self, step: int) -> tuple[Tensor, Marks]:
         return learn(self._learner, self._lessons[step], self._losses)
 
@@ -60,3 +72,9 @@ class AssociativeCourse:
         save_checkpoint(folder, self._learner.network)
         for name, layers in self._learner.adapters().items():
             write_task_adapter(folder / name, layers, self.base)
+        layers_and_keys = zip(
+            self._learner.config.layers, self._learner.place_keys.values(), strict=True
+        )
+        save_projections(folder, {n: keys.detach().bfloat16() for n, keys in layers_and_keys})
+        query = {p: m.detach().bfloat16() for p, m in self._learner.place_query.items()}
+        write_query(folder / TASK_ADAPTER, query)

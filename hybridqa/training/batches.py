@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hybridqa.errors import ConfigError
 from hybridqa.models.base import BaseModel
 from hybridqa.models.generator import TorchGenerator
 from hybridqa.protocols import Prompt
@@ -25,6 +26,9 @@ NOTHING = -100
 _LONGEST_QUESTION = 80
 """Tokens: all questions of a passage lie side by side, so a few long ones fill the memory."""
 _PROBES = ("a", "7", "Q")
+_NEXT = 1 << 20
+"""Steps to the batch that stands in for one without questions."""
+_TRIED = 100
 _POOL = 16
 """Batches that are drawn together, so that each can hold passages of about one length."""
 
@@ -137,9 +141,13 @@ class Lessons:
 
     def __getitem__(self, step: int) -> Batch:
         rng = random.Random(f"{self._config.seed}/{step}")
-        passages = self._passages(step)
-        examples = [self._example(passage, rng) for passage in passages]
-        return pack([e for e in examples if e.branches], self._tokens.beginning, self._device)
+        for number in range(step, step + _NEXT * _TRIED, _NEXT):
+            drawn = [self._example(passage, rng) for passage in self._passages(number)]
+            if examples := [example for example in drawn if example.branches]:
+                break
+        else:
+            raise ConfigError("None of the questions of `sources:` is short enough. Give others.")
+        return pack(examples, self._tokens.beginning, self._device)
 
     def _passages(self, step: int) -> list[Passage]:
         size = self._config.batch

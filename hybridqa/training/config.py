@@ -74,6 +74,7 @@ class LossConfig:
     """Weights of the losses; the answers' cross-entropy has 1."""
 
     span: _WEIGHT = 0.5
+    places: _WEIGHT = 0.5
     first_token: _WEIGHT = 2.0
     """Weight of an answer's first token; the others have 1."""
     foreign: _WEIGHT = 0.5

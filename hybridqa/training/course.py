@@ -34,6 +34,10 @@ class Course(Protocol):
         """Return those that are factors of LoRAs, which learn at a rate of their own."""
         ...
 
+    def prepare(self) -> None:
+        """Compute, before the first step, what is to begin with."""
+        ...
+
     def learn(self, step: int) -> tuple[Tensor, Marks]:
         """Return the loss of a step's batch, with gradients, and its marks.
 

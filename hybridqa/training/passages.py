@@ -84,8 +84,10 @@ def cloze_questions(text: str, count: int, rng: random.Random) -> list[tuple[str
     A noisy cloze is the cheapest question that can be made of any text: Lewis et al. 2019 (arXiv
     1906.04980). Words are left out lest the question's wording gives the place away.
     """
-    made = []
+    made: list[tuple[str, str]] = []
     for start, end in candidate_spans(text, rng):
+        if len(made) == count:
+            break
         sentence = _around(text, start, end)
         before = text[sentence[0] : start].split()[-_CLOZE_WORDS:]
         after = text[end : sentence[1]].split()[:_CLOZE_WORDS]
@@ -93,8 +95,6 @@ def cloze_questions(text: str, count: int, rng: random.Random) -> list[tuple[str
             keep = rng.uniform(0.4, 0.9)
             words = [*_some(before, keep, rng), "___", *_some(after, keep, rng)]
             made.append((" ".join(words), text[start:end]))
-        if len(made) == count:
-            break
     return made
 
 

@@ -84,6 +84,9 @@ class ReaderCourse:
             for side in ("down", "up")
         }
 
+    def prepare(self) -> None:
+        pass
+
     def learn(self, step: int) -> tuple[Tensor, Marks]:
         rng = random.Random(f"{self._config.seed}/{step}")
         weights = [weight * len(groups.passages) for weight, groups in self._sources]

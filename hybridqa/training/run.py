@@ -88,6 +88,9 @@ class Run:
         """Yield each step's number and marks; evaluate and save now and then, and at the end."""
         config = self._config
         if self.step == 0:
+            self._course.base.lock.run(self._course.prepare)
+            for name, parameter in self._course.parameters().items():
+                self._average[name].copy_(parameter.detach())
             self._evaluate(thorough=True)
         while self.step < config.steps:
             began, cpu = time.perf_counter(), time.process_time()
@@ -112,8 +115,8 @@ class Run:
         with torch.enable_grad():
             loss, marks = self._course.learn(self.step)
             loss.backward()
-        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(parameters, _CLIP)
+        for group in self._optimizer.param_groups:  # none drowns the others
+            nn.utils.clip_grad_norm_(group["params"], _CLIP)
         self._optimizer.step()
         self._optimizer.zero_grad()
         kept = min(self._config.average, (self.step + 1) / (self.step + 10))

@@ -1,0 +1,44 @@
+"""Point to where an answer begins: a question's query against the keys of a text's places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from hybridqa.protocols import Pointer
+from hybridqa.types import Places
+
+_STEPS = 127
+
+
+def shares(pointer: Pointer, entering: Mapping[str, Tensor]) -> Tensor:
+    """Return the share of each place in the answer's beginning, (places,); they sum to 1.
+
+    Args:
+        pointer: With at least one place.
+        entering: By module path, (d_in,): what enters the modules of `pointer.query`.
+    """
+    parts = [entering[path].float() @ matrix.float() for path, matrix in pointer.query.items()]
+    query, places = torch.stack(parts).sum(0), pointer.places
+    return ((places.keys.to(query).float() @ query) * places.scales.to(query)).softmax(0)
+
+
+def packed(keys: Tensor, starts: Sequence[int]) -> Places:
+    """Return places with their keys in 8 bits.
+
+    Args:
+        keys: (places, width).
+        starts: Characters, one a place.
+    """
+    keys = keys.float()
+    scales = keys.abs().amax(-1).clamp(min=1e-12) / _STEPS
+    rounded = (keys / scales[:, None]).round().to(torch.int8)
+    return Places(rounded.cpu(), scales.cpu(), torch.tensor(starts, dtype=torch.long))
+
+
+def part(places: Places, start: int, end: int) -> Places:
+    """Return the places from one character up to, not including, another; those count from it."""
+    chosen = (places.starts >= start) & (places.starts < end)
+    return Places(places.keys[chosen], places.scales[chosen], places.starts[chosen] - start)
