@@ -369,9 +369,12 @@ def tiny_model(seed: int = 0, layers: int = 4) -> BaseModel:
 
 
 def tiny_associative(
-    base: BaseModel, rank: int = 8, max_rank: int = 64, seed: int = 0
+    base: BaseModel, rank: int = 8, max_rank: int = 64, seed: int = 0, pointing: bool = False
 ) -> AssociativeInternalizer:
-    """Return an internalizer with random weights for the last two layers of `tiny_model`."""
+    """Return an internalizer with random weights for the last two layers of `tiny_model`.
+
+    If `pointing`, its adapters have places, with keys of width 16.
+    """
     import torch
 
     from hybridqa.internalize.associative import AssociativeInternalizer
@@ -394,11 +397,20 @@ def tiny_associative(
     for tensor in [*network.parameters(), *network.buffers()]:
         tensor.data = 0.2 * torch.randn(tensor.shape, generator=generator)
     task = {"model.layers.1.mlp.down_proj": LoraLayer(torch.ones(1, _D_IN), torch.ones(_D_OUT, 1))}
+    projections = query = None
+    if pointing:
+        sides = torch.randn(2, 2, _D_IN, 16, generator=generator) / 8
+        projections = dict(zip(config.layers, sides[0], strict=True))
+        query = {
+            f"model.layers.{n}.mlp.down_proj": matrix
+            for n, matrix in zip(config.layers, sides[1], strict=True)
+        }
     return AssociativeInternalizer(
         base,
         network.eval().requires_grad_(False),
-        Adapter("task", task, base.fingerprint),
+        Adapter("task", task, base.fingerprint, query=query),
         "hash",
+        projections=projections,
         rank=rank,
         max_rank=max_rank,
         max_chunks=8,

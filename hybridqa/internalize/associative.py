@@ -78,7 +78,7 @@ class AssociativeInternalizer:
 
         """
         self._base, self._network, self._tower = base, network, tower
-        self._projections = projections
+        self.projections = projections
         self.task_adapter = task_adapter
         self._rank, self._max_rank, self._max_chunks = rank, max_rank, max_chunks
         settings = f"{network_hash}|{task_adapter.id}|{rank}|{max_rank}"
@@ -142,8 +142,8 @@ class AssociativeInternalizer:
         short: list[Tensor] = []
         run = self._base.lock.run
         for written in self._write(sequences, together):
-            if self._projections:
-                short += run(partial(short_keys, written[0], self.layers, self._projections))
+            if self.projections:
+                short += run(partial(short_keys, written[0], self.layers, self.projections))
             compressed = run(partial(_compressed, written, together, rank))
             for n, (down, up, kept) in enumerate(compressed):
                 downs[n].extend(down)
