@@ -1,10 +1,11 @@
-"""`hybridqa eval attribution`: does what is cited for an adapter's answer hold the gold answer?
+"""`hybridqa eval attribution`: does what is cited for an adapter's answer begin in the gold answer?
 
 A document's adapter is asked, worn whole, and its answer cited in several ways:
 
 - `keys`: the place that carried the answer most, whatever its text says;
 - `keys+text`: of the places where the document says the answer, that which carried it most; none
   where it does not say it;
+- `places`: as `keys`, by the short keys that the adapter holds, if it does;
 - `keys-unworn`: as `keys`, with the activations of the model that does not wear the adapter;
 - `text`: what the engine does: the first passage found for the question that says the answer.
 """
@@ -28,7 +29,9 @@ from hybridqa.eval.grid import Grid, percent
 from hybridqa.eval.probes.lab import Lab, Made, OpenHome, Refusal, answer_of, at_least, told
 from hybridqa.eval.statistics import Interval, wilson
 from hybridqa.internalize.associative import AssociativeInternalizer
-from hybridqa.internalize.attribution import Attribution, attribute
+from hybridqa.internalize.attribution import Attribution, attribute, entering
+from hybridqa.models.places import shares
+from hybridqa.protocols import Pointer, Prompt
 from hybridqa.wiring import HybridQA
 
 
@@ -37,6 +40,7 @@ class Way(StrEnum):
 
     KEYS = "keys"
     KEYS_TEXT = "keys+text"
+    PLACES = "places"
     KEYS_UNWORN = "keys-unworn"
     TEXT = "text"
 
@@ -55,7 +59,7 @@ class AttributionRow:
     end: int | None
     """Characters of the document; `None` where nothing is cited."""
     hit: bool
-    """Whether what is cited overlaps a gold span."""
+    """Whether what is cited begins in a gold span."""
     confidence: float
     """Of `text`, the answer's own; else the place's share."""
 
@@ -178,6 +182,7 @@ def _cited(
     cited: dict[Way, tuple[int, int, float] | None] = {
         Way.KEYS: _first(places),
         Way.KEYS_TEXT: _first(said),
+        Way.PLACES: _pointed(lab, internalizer, prompt, made),
         Way.KEYS_UNWORN: _first(unworn),
         Way.TEXT: (support.start, support.end, generation.confidence) if support else None,
     }
@@ -191,11 +196,28 @@ def _cited(
             answer=answer,
             start=place[0] if place else None,
             end=place[1] if place else None,
-            hit=place is not None and any(a < place[1] and place[0] < b for a, b in gold),
+            hit=place is not None and any(a <= place[0] < b for a, b in gold),
             confidence=place[2] if place else 0.0,
         )
         for way, place in cited.items()
     ]
+
+
+def _pointed(
+    lab: Lab, internalizer: AssociativeInternalizer, prompt: Prompt, made: Made
+) -> tuple[int, int, float] | None:
+    places, query = made.internalized.adapter.places, internalizer.task_adapter.query
+    if places is None or query is None:
+        return None
+    base, layers = lab.qa.base, internalizer.layers
+    inputs = base.lock.run(lambda: entering(base, prompt, layers))
+    found = shares(
+        Pointer(query=query, places=places),
+        {f"model.layers.{n}.mlp.down_proj": x for n, x in zip(layers, inputs, strict=True)},
+    )
+    best = int(found.argmax())
+    start = int(places.starts[best])
+    return start, start, float(found[best])
 
 
 def _first(places: Sequence[Attribution]) -> tuple[int, int, float] | None:
@@ -248,7 +270,7 @@ def grid(report: AttributionReport) -> Grid:
     count = len(report.of(Way.KEYS))
     return Grid(
         title=f"Attribution: {count} questions of {report.data}, asked of their document's adapter",
-        columns=("way", "hits the gold span", "cited", "hits, of those cited", "AURC"),
+        columns=("way", "begins in the gold span", "cited", "of those cited", "AURC"),
         rows=rows,
         caption=(
             f"{report.left_out} questions without a gold span and {report.refused} without an "

@@ -18,6 +18,7 @@ from hybridqa.eval.speed.report import SpeedRow
 from hybridqa.eval.speed.workbench import Workbench
 from hybridqa.protocols import IndexedChunk, SearchFilter
 from hybridqa.stores.edge_index import EdgeIndex
+from hybridqa.stores.places import tensors_of
 from hybridqa.types import Adapter, Chunk
 
 _WORDS = 20_000
@@ -102,6 +103,8 @@ def adapter_size(bench: Workbench) -> SpeedRow:
             "rank_per_chunk": settings.rank,
             "bytes_per_rank": round(real / made.rank),
             f"adapter_bytes_of_{len(bench.chunks)}_chunks": real,
+            # These grow with the text, unlike the factors.
+            "bytes_per_place": _bytes_per_place(made.adapter),
         },
     )
 
@@ -110,6 +113,13 @@ def adapter_bytes(adapter: Adapter) -> int:
     """Return the bytes of all its factors."""
     factors = [f for layer in adapter.layers.values() for f in (layer.down, layer.up)]
     return sum(factor.numel() * factor.element_size() for factor in factors)
+
+
+def _bytes_per_place(adapter: Adapter) -> float:
+    places = adapter.places
+    if places is None or not len(places.starts):
+        return 0.0
+    return sum(tensor.nbytes for tensor in tensors_of(adapter).values()) / len(places.starts)
 
 
 def _made_up(count: int, dimension: int, seed: int) -> Iterator[IndexedChunk]:

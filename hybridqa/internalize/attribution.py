@@ -2,8 +2,8 @@
 
 A question reads an adapter by how much its activations resemble the document's keys, so the keys
 tell which tokens carried what was said: phrase retrieval (Lee et al. 2021, arXiv 2012.12624) from
-inside the weights. The keys are made again from the text, by one forward pass; the adapter does not
-hold them.
+inside the weights. The keys are made again from the text, by one forward pass: the adapter holds
+but short ones, its places.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def attribute(
         chunks: Of the part of the document that was worn.
     """
     texts = [base.plain_tokens(chunk.text) for chunk in chunks]
-    asked = base.lock.run(lambda: _asked(base, prompt, internalizer.layers))
+    asked = base.lock.run(lambda: entering(base, prompt, internalizer.layers))
     similar = [
         (keys.float() @ asked[..., None])[..., 0]
         for keys in internalizer.keys([ids for ids, _ in texts])
@@ -73,7 +73,7 @@ def attribute(
 
 
 @torch.inference_mode()
-def _asked(base: BaseModel, prompt: Prompt, layers: Sequence[int]) -> Tensor:
+def entering(base: BaseModel, prompt: Prompt, layers: Sequence[int]) -> Tensor:
     """Return what enters the layers' `down_proj` as the answer begins, (layers, d_in)."""
     ids = torch.tensor([TorchGenerator(base).prompt_ids(prompt)], device=base.device)
     states = [layers[-1] + 1]

@@ -28,23 +28,23 @@ class AdapterCache:
     def put(self, adapter: Adapter, still_wanted: Callable[[], bool]) -> None:
         """Keep an adapter, unless it alone exceeds the limit or is not wanted any more."""
         with self._lock:
-            size = adapter_bytes(adapter)
+            size = held_bytes(adapter)
             if size > self._limit_bytes or adapter.id in self._adapters or not still_wanted():
                 return
             self._adapters[adapter.id] = adapter
             self._used_bytes += size
             while self._used_bytes > self._limit_bytes:
                 _, oldest = self._adapters.popitem(last=False)
-                self._used_bytes -= adapter_bytes(oldest)
+                self._used_bytes -= held_bytes(oldest)
 
     def drop(self, adapter_id: str) -> None:
         with self._lock:
             adapter = self._adapters.pop(adapter_id, None)
             if adapter is not None:
-                self._used_bytes -= adapter_bytes(adapter)
+                self._used_bytes -= held_bytes(adapter)
 
 
-def adapter_bytes(adapter: Adapter) -> int:
+def held_bytes(adapter: Adapter) -> int:
     """Return the size of an adapter's factors, and of what belongs to it besides."""
     factors = [tensor for layer in adapter.layers.values() for tensor in (layer.down, layer.up)]
     return sum(t.numel() * t.element_size() for t in [*factors, *tensors_of(adapter).values()])

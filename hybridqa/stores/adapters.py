@@ -22,7 +22,7 @@ from hybridqa.errors import (
     StaleDocumentError,
     UnknownAdapterError,
 )
-from hybridqa.stores.adapter_cache import AdapterCache, adapter_bytes
+from hybridqa.stores.adapter_cache import AdapterCache, held_bytes
 from hybridqa.stores.catalog import Catalog
 from hybridqa.stores.disk import disk_errors, sync_folder
 from hybridqa.stores.peft_config import CONFIG_FILE
@@ -110,7 +110,7 @@ class AdapterStore:
             rank=internalized.rank,
             energy=internalized.energy,
             shares=tuple(internalized.shares),
-            size_bytes=adapter_bytes(adapter),
+            size_bytes=held_bytes(adapter),
             seconds=internalized.seconds,
             created_at=datetime.now(UTC),
             state=AdapterState.LIVE,

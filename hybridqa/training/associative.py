@@ -22,7 +22,7 @@ from hybridqa.training.losses import Marks, learn
 from hybridqa.training.places import fit_places
 from hybridqa.training.task_adapter import write_task_adapter
 
-_FITTED = 40
+_FITTED = 24
 """Batches by which pointing begins."""
 
 
@@ -72,9 +72,8 @@ class AssociativeCourse:
         save_checkpoint(folder, self._learner.network)
         for name, layers in self._learner.adapters().items():
             write_task_adapter(folder / name, layers, self.base)
-        layers_and_keys = zip(
-            self._learner.config.layers, self._learner.place_keys.values(), strict=True
-        )
-        save_projections(folder, {n: keys.detach().bfloat16() for n, keys in layers_and_keys})
-        query = {p: m.detach().bfloat16() for p, m in self._learner.place_query.items()}
+        pointing = list(self._learner.pointing().items())
+        by_layer = zip(self._learner.config.layers, pointing, strict=True)
+        save_projections(folder, {n: keys.detach().bfloat16() for n, (_, (keys, _)) in by_layer})
+        query = {path: q.detach().bfloat16() for path, (_, q) in pointing}
         write_query(folder / TASK_ADAPTER, query)

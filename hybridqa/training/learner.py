@@ -28,6 +28,8 @@ from hybridqa.types import Adapter, LoraLayer
 
 PLACE_WIDTH = 128
 """Of a place's key, at most: so many bytes a token."""
+_PLACE_GAIN = 0.1
+"""What the projections' parameters are multiplied by."""
 _PER_LAYER = ("key", "key_diagonal", "value", "value_residual")
 _PER_LAYER_ROWS = ("value_scale", "copy_scale", "span_temperature")
 _PER_LAYER_BUFFERS = ("whiten_diagonal", "whiten_basis", "whiten_spectrum", "key_scale")
@@ -57,8 +59,19 @@ class Learner:
         self.place_keys, self.place_query = self._matrices(), self._matrices()
         if projections is not None and query is not None:
             for n, path in zip(network.config.layers, self._paths, strict=True):
-                self.place_keys[path].data.copy_(projections[n])
-                self.place_query[path].data.copy_(query[path])
+                self.set_pointing(path, projections[n], query[path])
+
+    def set_pointing(self, path: str, keys: Tensor, query: Tensor) -> None:
+        """Set a target layer's projections, each (d_in, `place_width`)."""
+        # Both at one scale, at which a step of the optimizer is a small part of them.
+        share = (keys.float().norm() / query.float().norm()).sqrt()
+        self.place_keys[path].data.copy_(keys / share / _PLACE_GAIN)
+        self.place_query[path].data.copy_(query * share / _PLACE_GAIN)
+
+    def pointing(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the projections of keys and of queries, by path."""
+        sides = zip(self._paths, self.place_keys.values(), self.place_query.values(), strict=True)
+        return {path: (keys * _PLACE_GAIN, query * _PLACE_GAIN) for path, keys, query in sides}
 
     def _matrices(self) -> dict[str, nn.Parameter]:
         size = self.config.intermediate, self.place_width
@@ -148,8 +161,9 @@ class Learner:
             keys: By target layer, (..., d_in).
             asked: What enters the target layers, the same way.
         """
-        short = [k.float() @ m for k, m in zip(keys, self.place_keys.values(), strict=True)]
-        query = [x.float() @ m for x, m in zip(asked, self.place_query.values(), strict=True)]
+        by_layer = zip(keys, asked, self.pointing().values(), strict=True)
+        parts = [(k.float() @ of_keys, x.float() @ of_x) for k, x, (of_keys, of_x) in by_layer]
+        short, query = zip(*parts, strict=True)
         return torch.stack(short).sum(0), torch.stack(query).sum(0)
 
     def write(self, batch: Batch) -> Written:

@@ -37,10 +37,8 @@ def fit_places(learner: Learner, batches: Iterable[Batch]) -> None:
     query = torch.cat([asked[n].float() @ firsts[n][1] * sharp[n] for n in layers], 1)
     down, up = _best(short, query, width)
     parts = zip(layers, down.split(width), up.split(width), firsts, strict=True)
-    by_path = zip(learner.place_keys.values(), learner.place_query.values(), strict=True)
-    for (of_keys, of_query), (n, k, q, first) in zip(by_path, parts, strict=True):
-        of_keys.data.copy_(first[0] @ k)
-        of_query.data.copy_(first[1] @ q * sharp[n] / len(layers))
+    for path, (n, k, q, first) in zip(learner.place_keys, parts, strict=True):
+        learner.set_pointing(path, first[0] @ k, first[1] @ q * sharp[n] / len(layers))
 
 
 def _collected(learner: Learner, batches: Iterable[Batch]) -> tuple[list[Tensor], list[Tensor]]:

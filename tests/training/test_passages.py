@@ -22,6 +22,10 @@ def test_cloze_questions_leave_out_their_answer(tmp_path: Path) -> None:
         assert answer not in question
 
 
+def test_no_cloze_questions_are_none() -> None:
+    assert cloze_questions(TEXT, 0, random.Random(0)) == []
+
+
 def test_cloze_questions_of_text_without_sentences_stay_short() -> None:
     words = " ".join(f"word{n}" for n in range(400))
 

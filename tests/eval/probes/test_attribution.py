@@ -14,7 +14,7 @@ from hybridqa.testing import FakeGenerator, tiny_associative
 
 @pytest.fixture
 def attributing(homes: Any) -> Any:
-    homes.associative = tiny_associative(homes.base)
+    homes.associative = tiny_associative(homes.base, pointing=True)
     return homes
 
 
