@@ -64,7 +64,8 @@ class Learner:
     def set_pointing(self, path: str, keys: Tensor, query: Tensor) -> None:
         """Set a target layer's projections, each (d_in, `place_width`)."""
         # Both at one scale, at which a step of the optimizer is a small part of them.
-        share = (keys.float().norm() / query.float().norm()).sqrt()
+        keys, query = keys.float(), query.float()
+        share = (keys.norm() / query.norm()).sqrt()
         self.place_keys[path].data.copy_(keys / share / _PLACE_GAIN)
         self.place_query[path].data.copy_(query * share / _PLACE_GAIN)
 
