@@ -16,7 +16,8 @@ from hybridqa.eval.arms import SEARCHING, WEARING, ArmName, StyledArm
 from hybridqa.eval.cases import Case, Dataset
 from hybridqa.eval.rows import SpanRow
 from hybridqa.internalize.compress import take_shares
-from hybridqa.protocols import Internalizer, Prompt
+from hybridqa.models.places import pointer_into
+from hybridqa.protocols import Internalizer, Pointer, Prompt
 from hybridqa.types import Adapter, AdapterRecord, Document, Hit, Style
 from hybridqa.wiring import HybridQA
 
@@ -44,6 +45,10 @@ def scratch(
         open_home(Path(home), config) as qa,
     ):
         yield qa
+
+
+_POINTED = StyledArm(ArmName.ADAPTER, Style.QUOTE)
+"""Distilled adapters have no places, and another document's none in this one's text."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -244,6 +249,7 @@ class Bench:
             passages=tuple(map(_text, contexts)),
             adapters=adapters,
             quote_from=tuple(map(_text, sources)) if arm.style is Style.QUOTE else None,
+            pointer=self._pointer(record, sources) if arm == _POINTED and record else None,
             max_tokens=self._qa.config.answer.max_tokens,
         )
         return Request(prompt=prompt, hits=hits, sources=sources, contexts=contexts, record=record)
@@ -270,6 +276,14 @@ class Bench:
         if arm.arm is ArmName.BASE and arm.style is Style.QUOTE and self.task_adapter:
             return (self.task_adapter,), None
         return self._reading, None
+
+    def _pointer(self, record: AdapterRecord, sources: Sequence[Document | Hit]) -> Pointer | None:
+        """Point as the engine does."""
+        span = span_of(sources[0])
+        if span.document != record.document_id:
+            return None
+        task = self._qa.task_adapters[record.task_adapter_id] if record.task_adapter_id else None
+        return pointer_into(self._qa.adapters.load(record), task, span.start, span.end)
 
     def _record(
         self, arm: ArmName, case: Case, hits: Sequence[Hit]

@@ -134,6 +134,8 @@ class Pointer:
     these, adds up to the query."""
     places: Places
     """`starts` are characters of the text."""
+    adapters: Sequence[Adapter]
+    """Worn while the prompt is read, instead of the prompt's own; those are worn to go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +155,11 @@ class Prompt:
     max_tokens: int = 48
     realm: str = ""
     """Whose prompt it is: nothing a generator keeps of it serves another realm."""
+
+    @property
+    def reading(self) -> Sequence[Adapter]:
+        """What is worn while the prompt is read."""
+        return self.pointer.adapters if self.pointer else self.adapters
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@ A document's adapter is asked, worn whole, and its answer cited in several ways:
 - `keys`: the place that carried the answer most, whatever its text says;
 - `keys+text`: of the places where the document says the answer, that which carried it most; none
   where it does not say it;
-- `places`: as `keys`, by the short keys that the adapter holds, if it does;
 - `keys-unworn`: as `keys`, with the activations of the model that does not wear the adapter;
+- `places`: as `keys-unworn`, by the short keys that the adapter holds, if it does: where the engine
+  begins to quote;
 - `text`: what the engine does: the first passage found for the question that says the answer.
 """
 
@@ -30,8 +31,7 @@ from hybridqa.eval.probes.lab import Lab, Made, OpenHome, Refusal, answer_of, at
 from hybridqa.eval.statistics import Interval, wilson
 from hybridqa.internalize.associative import AssociativeInternalizer
 from hybridqa.internalize.attribution import Attribution, attribute, entering
-from hybridqa.models.places import shares
-from hybridqa.protocols import Pointer, Prompt
+from hybridqa.models.places import pointer_into, shares
 from hybridqa.wiring import HybridQA
 
 
@@ -40,8 +40,8 @@ class Way(StrEnum):
 
     KEYS = "keys"
     KEYS_TEXT = "keys+text"
-    PLACES = "places"
     KEYS_UNWORN = "keys-unworn"
+    PLACES = "places"
     TEXT = "text"
 
 
@@ -182,8 +182,8 @@ def _cited(
     cited: dict[Way, tuple[int, int, float] | None] = {
         Way.KEYS: _first(places),
         Way.KEYS_TEXT: _first(said),
-        Way.PLACES: _pointed(lab, internalizer, prompt, made),
         Way.KEYS_UNWORN: _first(unworn),
+        Way.PLACES: _pointed(lab, internalizer, case, made),
         Way.TEXT: (support.start, support.end, generation.confidence) if support else None,
     }
     gold = [(span.start, span.end) for span in case.spans if span.document == document.id]
@@ -204,19 +204,18 @@ def _cited(
 
 
 def _pointed(
-    lab: Lab, internalizer: AssociativeInternalizer, prompt: Prompt, made: Made
+    lab: Lab, internalizer: AssociativeInternalizer, case: Case, made: Made
 ) -> tuple[int, int, float] | None:
-    places, query = made.internalized.adapter.places, internalizer.task_adapter.query
-    if places is None or query is None:
+    adapter, base, layers = made.internalized.adapter, lab.qa.base, internalizer.layers
+    pointer = pointer_into(adapter, internalizer.task_adapter, 0, len(made.document.text))
+    if pointer is None:
         return None
-    base, layers = lab.qa.base, internalizer.layers
+    prompt = lab.bare(case.question, made)
     inputs = base.lock.run(lambda: entering(base, prompt, layers))
-    found = shares(
-        Pointer(query=query, places=places),
-        {f"model.layers.{n}.mlp.down_proj": x for n, x in zip(layers, inputs, strict=True)},
-    )
+    named = {f"model.layers.{n}.mlp.down_proj": x for n, x in zip(layers, inputs, strict=True)}
+    found = shares(pointer, named)
     best = int(found.argmax())
-    start = int(places.starts[best])
+    start = int(pointer.places.starts[best])
     return start, start, float(found[best])
 
 

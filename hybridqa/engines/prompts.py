@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hybridqa.internalize.compress import take_shares
-from hybridqa.models.places import part
-from hybridqa.protocols import Pointer, Prompt
+from hybridqa.models.places import pointer_into
+from hybridqa.protocols import Prompt
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.types import Adapter, AdapterRecord
 
@@ -47,13 +47,14 @@ class Prompts:
         Raises:
             CorruptAdapterError: Its files are damaged.
         """
-        share = self._share(record, number)
+        whole = self._adapters.load(record)
+        share = take_shares(whole, [number], len(record.shares))
         task = self._task_adapters[record.task_adapter_id] if record.task_adapter_id else None
         return Prompt(
             question=question,
             adapters=(task, share) if task else (share,),
             quote_from=None if quote is None else (quote,),
-            pointer=self._pointer(record, number, task) if quote is not None else None,
+            pointer=None if quote is None else pointer_into(whole, task, *record.shares[number]),
             max_tokens=self._max_tokens,
             realm=self._realm,
         )
@@ -100,10 +101,3 @@ class Prompts:
 
     def _share(self, record: AdapterRecord, number: int) -> Adapter:
         return take_shares(self._adapters.load(record), [number], len(record.shares))
-
-    def _pointer(self, record: AdapterRecord, number: int, task: Adapter | None) -> Pointer | None:
-        places = self._adapters.load(record).places
-        if places is None or task is None or task.query is None:
-            return None
-        inside = part(places, *record.shares[number])
-        return Pointer(query=task.query, places=inside) if len(inside.starts) else None

@@ -174,6 +174,8 @@ class Batch:
         self._ids = self._ids.new_tensor(tokens)[:, None]
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
         self._positions = self._positions[:, -1:] + 1
+        if any(pointers):
+            self._restack()
 
     def join(self, others: Sequence[Batch]) -> None:
         """Take in the rows of other batches; all have made a step."""
@@ -237,7 +239,8 @@ class Batch:
         return token
 
     def _restack(self) -> None:
-        self._stacked = stack(self._base.model, [row.asked.adapters for row in self.rows])
+        worn_now = [row.asked.adapters if row.tokens else row.asked.reading for row in self.rows]
+        self._stacked = stack(self._base.model, worn_now)
 
 
 def _padded(base: BaseModel, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hybridqa.protocols import Pointer
-from hybridqa.types import Places
+from hybridqa.types import Adapter, Places
 
 _STEPS = 127
 
@@ -36,6 +36,24 @@ def packed(keys: Tensor, starts: Sequence[int]) -> Places:
     scales = keys.abs().amax(-1).clamp(min=1e-12) / _STEPS
     rounded = (keys / scales[:, None]).round().to(torch.int8)
     return Places(rounded.cpu(), scales.cpu(), torch.tensor(starts, dtype=torch.long))
+
+
+def pointer_into(adapter: Adapter, task: Adapter | None, start: int, end: int) -> Pointer | None:
+    """Return what points into a span of an adapter's document, if the adapter has places there.
+
+    Args:
+        adapter: Of the document, whole.
+        task: Under it.
+        start: First character of the span.
+        end: Of the span.
+    """
+    if adapter.places is None or task is None or task.query is None:
+        return None
+    inside = part(adapter.places, start, end)
+    # The projections know questions that were read without the document's adapter: worn, it hits
+    # 0.21 of 100 XQuAD answers' beginnings, and not worn 0.26.
+    pointer = Pointer(query=task.query, places=inside, adapters=(task,))
+    return pointer if len(inside.starts) else None
 
 
 def part(places: Places, start: int, end: int) -> Places:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hybridqa.errors import InputError
 
-_MARKS = {"first": "first token right", "whole": "whole answer right", "place": "place found"}
+_MARKS = {"first": "first token right", "whole": "whole answer right", "pointed": "place found"}
 _ARMS = {
     "right": "right adapter",
     "context": "passage in the prompt",
@@ -51,7 +51,8 @@ def draw_curves(log: Path, picture: Path) -> None:
     panels: Sequence[Any] = figure.subplots(1, len(names) + 1, squeeze=False)[0]
     for (key, label), colour in zip(_MARKS.items(), _COLOURS, strict=False):
         values = _smoothed([row[key] for row in trained])
-        panels[0].plot([row["step"] for row in trained], values, color=colour, label=label)
+        if any(values):  # a reader finds no places
+            panels[0].plot([row["step"] for row in trained], values, color=colour, label=label)
     panels[0].set_title(f"Batches, before learning (mean of {_SMOOTHED})")
     panels[0].set_ylim(0, 1)
     for panel, name in zip(panels[1:], names, strict=True):

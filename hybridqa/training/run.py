@@ -91,6 +91,7 @@ class Run:
             self._course.base.lock.run(self._course.prepare)
             for name, parameter in self._course.parameters().items():
                 self._average[name].copy_(parameter.detach())
+            self.save()  # what was prepared
             self._evaluate(thorough=True)
         while self.step < config.steps:
             began, cpu = time.perf_counter(), time.process_time()

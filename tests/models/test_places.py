@@ -12,7 +12,7 @@ from hybridqa.models.generator import TorchGenerator
 from hybridqa.models.places import packed, part, shares
 from hybridqa.protocols import Pointer, Prompt
 from hybridqa.testing import tiny_model
-from hybridqa.types import Places
+from hybridqa.types import Adapter, LoraLayer, Places
 
 TEXT = "Tea is at four. Supper is at six."
 PATHS = ["model.layers.2.mlp.down_proj", "model.layers.3.mlp.down_proj"]
@@ -37,7 +37,8 @@ def pointing(base: BaseModel, likeliest: list[int]) -> Pointer:
     keys = torch.zeros(len(TEXT), 8)
     for rank, character in enumerate(likeliest):
         keys[character, 0] = 40.0 - 10 * rank
-    return Pointer(query=query, places=packed(keys, list(range(len(TEXT)))))
+    places = packed(keys, list(range(len(TEXT))))
+    return Pointer(query=query, places=places, adapters=())
 
 
 def test_shares_are_those_of_the_exact_products() -> None:
@@ -45,7 +46,7 @@ def test_shares_are_those_of_the_exact_products() -> None:
     keys = torch.randn(30, 16, generator=generator)
     query = {p: torch.randn(64, 16, generator=generator) / 8 for p in PATHS}
     entering = {p: torch.randn(64, generator=generator) for p in PATHS}
-    pointer = Pointer(query=query, places=packed(keys, list(range(30))))
+    pointer = Pointer(query=query, places=packed(keys, list(range(30))), adapters=())
 
     found = shares(pointer, entering)
 
@@ -124,3 +125,32 @@ def test_without_places_the_model_chooses(base: BaseModel) -> None:
 
     assert made.pointed is None
     assert made.text == TorchGenerator(base).generate([ASKED])[0].text
+
+
+def test_the_question_is_read_with_the_pointers_adapters_and_gone_on_with_the_prompts(
+    base: BaseModel,
+) -> None:
+    """The answer's beginning is fixed, so only what follows can tell what was worn."""
+    factors = torch.Generator().manual_seed(1)
+    layers = {
+        path: LoraLayer(
+            torch.randn(2, 64, generator=factors), torch.randn(32, 2, generator=factors)
+        )
+        for path in PATHS
+    }
+    own = Adapter("own", layers, base.fingerprint)
+    pointer = pointing(base, [TEXT.index("Supper")])
+    generator = TorchGenerator(base)
+
+    (without,) = generator.generate([replace(ASKED, pointer=pointer)])
+    (wearing,) = generator.generate([replace(ASKED, pointer=pointer, adapters=[own])])
+    batching = BatchingGenerator(generator)
+    try:
+        (served,) = batching.generate([replace(ASKED, pointer=pointer, adapters=[own])])
+    finally:
+        batching.close()
+
+    assert wearing.pointed == without.pointed  # read alike
+    assert wearing.logprobs[0] == without.logprobs[0]
+    assert wearing.logprobs[1:] != without.logprobs[1:]
+    assert served.logprobs == pytest.approx(wearing.logprobs, abs=1e-4)
