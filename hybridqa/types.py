@@ -148,7 +148,8 @@ class Places:
     scales: torch.Tensor
     """Shape (places,), float32: the largest magnitude of each key, over 127."""
     starts: torch.Tensor
-    """Shape (places,), int64: the character of the document's text at which it would begin."""
+    """Shape (places,), int64, ascending: the character of the document's text at which it would
+    begin."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,6 +56,7 @@ def read_places(folder: Path) -> Places | None:
         or places.keys.ndim != 2
         or not len(places.keys) == len(places.scales) == count
         or places.scales.shape != places.starts.shape
+        or bool((places.starts[1:] < places.starts[:-1]).any())
     ):
         raise _damaged(folder / PLACES_FILE, "its tensors do not belong together")
     return places

@@ -111,7 +111,8 @@ class TrainConfig:
     passage_tokens: _COUNT = 240
     batch: _COUNT = 16
     """Passages a step."""
-    steps: _COUNT = 2000
+    steps: Annotated[int, Field(ge=0)] = 2000
+    """None: only what is prepared for training is saved, such as places."""
     warmup: _COUNT = 30
     decay: _SHARE = 0.25
     """Share of the steps, the last, in which the learning rates fall to zero along a line."""

@@ -65,7 +65,8 @@ def draw_curves(log: Path, picture: Path) -> None:
     for panel in panels:
         panel.set_xlabel("steps")
         panel.grid(alpha=0.3)
-        panel.legend(fontsize="small")
+        if panel.lines:
+            panel.legend(fontsize="small")
     figure.savefig(picture, dpi=100)
 
 

@@ -69,7 +69,8 @@ class Run:
             groups, lr=config.learning_rate, betas=_BETAS, weight_decay=config.weight_decay
         )
         self._average = {n: p.detach().clone() for n, p in course.parameters().items()}
-        self.step = self._resume() if (folder / _STATE).exists() else 0
+        self._prepared = (folder / _STATE).exists()
+        self.step = self._resume() if self._prepared else 0
 
     @property
     def passages(self) -> int:
@@ -87,11 +88,13 @@ class Run:
     def train(self) -> Iterator[tuple[int, Marks]]:
         """Yield each step's number and marks; evaluate and save now and then, and at the end."""
         config = self._config
-        if self.step == 0:
+        if not self._prepared:
             self._course.base.lock.run(self._course.prepare)
             for name, parameter in self._course.parameters().items():
                 self._average[name].copy_(parameter.detach())
-            self.save()  # what was prepared
+            self.save()
+            self._prepared = True
+        if self.step == 0:
             self._evaluate(thorough=True)
         while self.step < config.steps:
             began, cpu = time.perf_counter(), time.process_time()

@@ -216,3 +216,33 @@ def test_curves_are_drawn(base: BaseModel, plan: TrainConfig, tmp_path: Path) ->
 
     with image.open(tmp_path / "run" / "curves.png") as picture:
         assert picture.size == (920, 340)
+
+
+def test_without_steps_what_was_prepared_is_saved_and_examined(
+    base: BaseModel, plan: TrainConfig, tmp_path: Path
+) -> None:
+    run = finished(tmp_path / "run", base, dataclasses.replace(plan, steps=0))
+
+    assert [row["kind"] for row in logged(tmp_path / "run")] == ["evaluation"]
+    projections = load_projections(run.checkpoint)
+    assert projections is not None
+    assert all(float(matrix.float().norm()) > 0 for matrix in projections.values())
+
+
+def test_what_was_prepared_is_not_prepared_again(
+    base: BaseModel, plan: TrainConfig, tmp_path: Path
+) -> None:
+    none = dataclasses.replace(plan, steps=0)
+    finished(tmp_path / "run", base, none)
+    learner = Learner.start(Path(plan.start), base, plan.network, seed=0)
+    course = AssociativeCourse(learner, plan)
+
+    run = Run(tmp_path / "run", course, plan)
+    before = {path: keys.detach().clone() for path, keys in learner.place_keys.items()}
+    next(iter(run.train()))
+
+    assert run.step == 1
+    for path, keys in learner.place_keys.items():
+        assert float(before[path].norm()) > 0
+        # One step of training away from what was saved, not fitted anew.
+        assert float((keys.detach() - before[path]).abs().max()) < 2 * plan.learning_rate
