@@ -134,8 +134,6 @@ class Pointer:
     these, adds up to the query."""
     places: Places
     """`starts` are characters of the text."""
-    adapters: Sequence[Adapter]
-    """Worn while the prompt is read, instead of the prompt's own; those are worn to go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,16 +148,11 @@ class Prompt:
     quote_from: Sequence[str] | None = None
     """If given, the answer must be a literal span of one of these texts."""
     pointer: Pointer | None = None
-    """With `quote_from` of one text: chooses where the quotation begins, instead of the model's
-    own likeliest token."""
+    """With `quote_from` of one text: chooses where the quotation begins, where it is sure enough,
+    instead of the model's own likeliest token."""
     max_tokens: int = 48
     realm: str = ""
     """Whose prompt it is: nothing a generator keeps of it serves another realm."""
-
-    @property
-    def reading(self) -> Sequence[Adapter]:
-        """What is worn while the prompt is read."""
-        return self.pointer.adapters if self.pointer else self.adapters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +167,8 @@ class Generation:
     """With `quote_from`: (index of the text, start, end) such that the quoted characters are
     `quote_from[index][start:end]`; `None` if nothing was quoted (the model abstained)."""
     pointed: float | None = None
-    """With a `pointer`: the share of all places, in [0, 1], that the quotation's beginning had."""
+    """Where a `pointer` chose: the share of all places, in [0, 1], that the quotation's beginning
+    had."""
     abstained: bool
     prompt_tokens: int
     first_token_s: float

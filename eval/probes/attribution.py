@@ -6,8 +6,8 @@ A document's adapter is asked, worn whole, and its answer cited in several ways:
 - `keys+text`: of the places where the document says the answer, that which carried it most; none
   where it does not say it;
 - `keys-unworn`: as `keys`, with the activations of the model that does not wear the adapter;
-- `places`: as `keys-unworn`, by the short keys that the adapter holds, if it does: where the engine
-  begins to quote;
+- `places`: as `keys`, by the short keys that the adapter holds, if it does: where the engine begins
+  to quote, if the place's share is large enough;
 - `text`: what the engine does: the first passage found for the question that says the answer.
 """
 
@@ -210,7 +210,7 @@ def _pointed(
     pointer = pointer_into(adapter, internalizer.task_adapter, 0, len(made.document.text))
     if pointer is None:
         return None
-    prompt = lab.bare(case.question, made)
+    prompt = lab.wearing(made, case.question)
     inputs = base.lock.run(lambda: entering(base, prompt, layers))
     named = {f"model.layers.{n}.mlp.down_proj": x for n, x in zip(layers, inputs, strict=True)}
     found = shares(pointer, named)

@@ -212,7 +212,7 @@ class _Scoring:
 
 
 def _key(prompt: Prompt) -> Key:
-    return prompt.realm, tuple(adapter.id for adapter in prompt.reading)
+    return prompt.realm, tuple(adapter.id for adapter in prompt.adapters)
 
 
 def _alike(prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None]) -> list[int]:

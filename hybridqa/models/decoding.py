@@ -13,7 +13,7 @@ from torch import Tensor
 from hybridqa.models.base import BaseModel
 from hybridqa.models.capture import last_inputs
 from hybridqa.models.lora import stack, worn
-from hybridqa.models.places import shares
+from hybridqa.models.places import LEAST_SHARE, shares
 from hybridqa.models.prefixes import Prefix
 from hybridqa.models.quote import Evidence, QuoteState
 from hybridqa.protocols import Pointer, Prompt
@@ -55,11 +55,13 @@ class Row:
         return None if self.tokens else self.asked.pointer
 
     def begin(self, shares: Tensor) -> None:
-        """Begin to quote at the likeliest place at which a word begins."""
+        """Begin to quote at the likeliest place where a word begins, if it is likely enough."""
         if self.evidence is None or self.asked.pointer is None:
             return
         starts = self.asked.pointer.places.starts
         for place in shares.argsort(descending=True).tolist():
+            if shares[place] < LEAST_SHARE:
+                return
             state = self.evidence.start_at(int(starts[place]))
             if state is not None:
                 self.state, self.pointed = state, float(shares[place])
@@ -174,8 +176,6 @@ class Batch:
         self._ids = self._ids.new_tensor(tokens)[:, None]
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
         self._positions = self._positions[:, -1:] + 1
-        if any(pointers):
-            self._restack()
 
     def join(self, others: Sequence[Batch]) -> None:
         """Take in the rows of other batches; all have made a step."""
@@ -239,8 +239,7 @@ class Batch:
         return token
 
     def _restack(self) -> None:
-        worn_now = [row.asked.adapters if row.tokens else row.asked.reading for row in self.rows]
-        self._stacked = stack(self._base.model, worn_now)
+        self._stacked = stack(self._base.model, [row.asked.adapters for row in self.rows])
 
 
 def _padded(base: BaseModel, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from hybridqa.models.generator import TorchGenerator
 from hybridqa.models.places import packed, part, shares
 from hybridqa.protocols import Pointer, Prompt
 from hybridqa.testing import tiny_model
-from hybridqa.types import Adapter, LoraLayer, Places
+from hybridqa.types import Places
 
 TEXT = "Tea is at four. Supper is at six."
 PATHS = ["model.layers.2.mlp.down_proj", "model.layers.3.mlp.down_proj"]
@@ -36,9 +36,9 @@ def pointing(base: BaseModel, likeliest: list[int]) -> Pointer:
     }
     keys = torch.zeros(len(TEXT), 8)
     for rank, character in enumerate(likeliest):
-        keys[character, 0] = 40.0 - 10 * rank
+        keys[character, 0] = 40.0 - 0.5 * rank
     places = packed(keys, list(range(len(TEXT))))
-    return Pointer(query=query, places=places, adapters=())
+    return Pointer(query=query, places=places)
 
 
 def test_shares_are_those_of_the_exact_products() -> None:
@@ -46,7 +46,7 @@ def test_shares_are_those_of_the_exact_products() -> None:
     keys = torch.randn(30, 16, generator=generator)
     query = {p: torch.randn(64, 16, generator=generator) / 8 for p in PATHS}
     entering = {p: torch.randn(64, generator=generator) for p in PATHS}
-    pointer = Pointer(query=query, places=packed(keys, list(range(30))), adapters=())
+    pointer = Pointer(query=query, places=packed(keys, list(range(30))))
 
     found = shares(pointer, entering)
 
@@ -86,8 +86,7 @@ def test_where_no_word_begins_the_next_place_is_taken(base: BaseModel) -> None:
 
     assert made.span is not None
     assert made.span[1] == TEXT.index("six")
-    assert made.pointed is not None
-    assert made.pointed < 0.01
+    assert made.pointed == pytest.approx(0.378, abs=0.02)  # 1 / (1 + exp(0.5))
 
 
 def test_requests_with_and_without_pointers_share_a_batch(base: BaseModel) -> None:
@@ -117,6 +116,15 @@ def test_the_service_points_the_same_way_whether_or_not_it_knows_the_prompt(
         batching.close()
 
 
+def test_where_no_place_is_likely_the_model_chooses(base: BaseModel) -> None:
+    pointer = pointing(base, [])  # all places alike
+
+    (made,) = TorchGenerator(base).generate([replace(ASKED, pointer=pointer)])
+
+    assert made.pointed is None
+    assert made.text == TorchGenerator(base).generate([ASKED])[0].text
+
+
 def test_without_places_the_model_chooses(base: BaseModel) -> None:
     none = Places(torch.zeros(0, 8, dtype=torch.int8), torch.zeros(0), torch.zeros(0).long())
     pointer = replace(pointing(base, []), places=none)
@@ -125,32 +133,3 @@ def test_without_places_the_model_chooses(base: BaseModel) -> None:
 
     assert made.pointed is None
     assert made.text == TorchGenerator(base).generate([ASKED])[0].text
-
-
-def test_the_question_is_read_with_the_pointers_adapters_and_gone_on_with_the_prompts(
-    base: BaseModel,
-) -> None:
-    """The answer's beginning is fixed, so only what follows can tell what was worn."""
-    factors = torch.Generator().manual_seed(1)
-    layers = {
-        path: LoraLayer(
-            torch.randn(2, 64, generator=factors), torch.randn(32, 2, generator=factors)
-        )
-        for path in PATHS
-    }
-    own = Adapter("own", layers, base.fingerprint)
-    pointer = pointing(base, [TEXT.index("Supper")])
-    generator = TorchGenerator(base)
-
-    (without,) = generator.generate([replace(ASKED, pointer=pointer)])
-    (wearing,) = generator.generate([replace(ASKED, pointer=pointer, adapters=[own])])
-    batching = BatchingGenerator(generator)
-    try:
-        (served,) = batching.generate([replace(ASKED, pointer=pointer, adapters=[own])])
-    finally:
-        batching.close()
-
-    assert wearing.pointed == without.pointed  # read alike
-    assert wearing.logprobs[0] == without.logprobs[0]
-    assert wearing.logprobs[1:] != without.logprobs[1:]
-    assert served.logprobs == pytest.approx(wearing.logprobs, abs=1e-4)
