@@ -21,9 +21,9 @@ def shares(pointer: Pointer, entering: Mapping[str, Tensor]) -> Tensor:
 
     Args:
         pointer: With at least one place.
-        entering: By module path, (d_in,): what enters the modules of `pointer.query`.
+        entering: By module path, (d_in,): what enters each module of `pointer.query`.
     """
-    parts = [entering[path].float() @ matrix.float() for path, matrix in pointer.query.items()]
+    parts = [x.float() @ pointer.query[path].to(x.device).float() for path, x in entering.items()]
     query, places = torch.stack(parts).sum(0), pointer.places
     return ((places.keys.to(query).float() @ query) * places.scales.to(query)).softmax(0)
 
