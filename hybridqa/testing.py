@@ -14,16 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybridqa.protocols import ChunkIndex, Generation, Generator, Prompt
-from hybridqa.types import Adapter, Chunk, Document, Internalized, LoraLayer
+from hybridqa.types import (
+    Adapter,
+    Chunk,
+    Document,
+    DocumentRecord,
+    DocumentSignals,
+    Internalized,
+    LoraLayer,
+    Signal,
+)
 
 if TYPE_CHECKING:
+    import torch
     from tokenizers import Tokenizer
 
     from hybridqa.engines.answer import Answerer
     from hybridqa.engines.ingest import Ingestor
     from hybridqa.engines.retrieve import Retriever
     from hybridqa.internalize.associative import AssociativeInternalizer
+    from hybridqa.internalize.hypernetwork import AssociativeHypernetwork
     from hybridqa.models.base import BaseModel
+    from hybridqa.stores.catalog import Catalog
 
 _WORD = re.compile(r"\w+")
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]?")
@@ -324,6 +336,21 @@ def _generation(text: str, span: tuple[int, int, int] | None, logprob: float = -
     )
 
 
+def commit_document(catalog: Catalog, document: Document) -> None:
+    """Make a document live in a catalog, without chunks in any index."""
+    now = datetime.now(UTC)
+    nothing = Signal(value=0)
+    record = DocumentRecord(
+        document=document,
+        signals=DocumentSignals(volatility=nothing, citation_need=nothing),
+        chunks=1,
+        ingested_at=now,
+        first_ingested_at=now,
+    )
+    catalog.begin(document.id, document.content_hash)
+    catalog.commit(record)
+
+
 def tiny_model(seed: int = 0, layers: int = 4) -> BaseModel:
     """Return a random Llama in float32 that reads bytes: real code paths in milliseconds.
 
@@ -368,21 +395,17 @@ def tiny_model(seed: int = 0, layers: int = 4) -> BaseModel:
     return BaseModel("tiny-random-llama", f"tiny-random-llama-{layers}-{seed}", model, tokenizer)
 
 
-def tiny_associative(
-    base: BaseModel, rank: int = 8, max_rank: int = 64, seed: int = 0, pointing: bool = False
-) -> AssociativeInternalizer:
-    """Return an internalizer with random weights for the last two layers of `tiny_model`.
-
-    If `pointing`, its adapters have places, with keys of width 16.
-    """
+def tiny_network(
+    base: BaseModel, generator: torch.Generator, first_layer: int = 2
+) -> AssociativeHypernetwork:
+    """Return a network with random weights for the layers of `tiny_model` from one on."""
     import torch
 
-    from hybridqa.internalize.associative import AssociativeInternalizer
     from hybridqa.internalize.hypernetwork import AssociativeConfig, AssociativeHypernetwork
 
     config = AssociativeConfig(
         model_fingerprint=base.fingerprint,
-        first_layer=2,
+        first_layer=first_layer,
         last_layer=4,
         hidden=_D_OUT,
         intermediate=_D_IN,
@@ -393,17 +416,33 @@ def tiny_associative(
         max_distance=8,
     )
     network = AssociativeHypernetwork(config)
-    generator = torch.Generator().manual_seed(seed)
     for tensor in [*network.parameters(), *network.buffers()]:
         tensor.data = 0.2 * torch.randn(tensor.shape, generator=generator)
+    return network
+
+
+def tiny_associative(
+    base: BaseModel, rank: int = 8, max_rank: int = 64, seed: int = 0, pointing: bool = False
+) -> AssociativeInternalizer:
+    """Return an internalizer with random weights for the last two layers of `tiny_model`.
+
+    If `pointing`, its adapters have places, with keys of width 16.
+    """
+    import torch
+
+    from hybridqa.internalize.associative import AssociativeInternalizer
+
+    generator = torch.Generator().manual_seed(seed)
+    network = tiny_network(base, generator)
+    layers = network.config.layers
     task = {"model.layers.1.mlp.down_proj": LoraLayer(torch.ones(1, _D_IN), torch.ones(_D_OUT, 1))}
     projections = query = None
     if pointing:
         sides = torch.randn(2, 2, _D_IN, 16, generator=generator) / 8
-        projections = dict(zip(config.layers, sides[0], strict=True))
+        projections = dict(zip(layers, sides[0], strict=True))
         query = {
             f"model.layers.{n}.mlp.down_proj": matrix
-            for n, matrix in zip(config.layers, sides[1], strict=True)
+            for n, matrix in zip(layers, sides[1], strict=True)
         }
     return AssociativeInternalizer(
         base,

@@ -32,6 +32,7 @@ from hybridqa.eval.statistics import Interval, wilson
 from hybridqa.internalize.associative import AssociativeInternalizer
 from hybridqa.internalize.attribution import Attribution, attribute, entering
 from hybridqa.models.places import pointer_into, shares
+from hybridqa.protocols import Prompt
 from hybridqa.wiring import HybridQA
 
 
@@ -88,7 +89,7 @@ class AttributionReport:
             "seed": self.seed,
             "left_out": self.left_out,
             "refused": self.refused,
-            "ways": {str(way): _figures(self.of(way)) for way in Way},
+            "ways": {str(way): _Figures.of(self.of(way)).as_dict() for way in Way},
             "rows": [asdict(row) for row in self.rows],
             **self.about,
         }
@@ -173,9 +174,8 @@ def _cited(
         return []
     document, answer = made.document, answer_of(generation)
     chunks = lab.qa.chunker.chunk(document)
-    places = attribute(lab.qa.base, internalizer, prompt, answer, chunks)
-    bare = lab.bare(case.question, made)
-    unworn = attribute(lab.qa.base, internalizer, bare, answer, chunks)
+    asked = [prompt, lab.bare(case.question, made)]
+    places, unworn = attribute(lab.qa.base, internalizer, asked, answer, chunks)
     hits = lab.qa.retriever.search(case.question, len(chunks), [document.id])
     support = find_support(answer, hits) if answer else None
     said = [place for place in places if answer and _same(document.text, place, answer)]
@@ -183,7 +183,7 @@ def _cited(
         Way.KEYS: _first(places),
         Way.KEYS_TEXT: _first(said),
         Way.KEYS_UNWORN: _first(unworn),
-        Way.PLACES: _pointed(lab, internalizer, case, made),
+        Way.PLACES: _pointed(lab, internalizer, prompt, made),
         Way.TEXT: (support.start, support.end, generation.confidence) if support else None,
     }
     gold = [(span.start, span.end) for span in case.spans if span.document == document.id]
@@ -204,16 +204,15 @@ def _cited(
 
 
 def _pointed(
-    lab: Lab, internalizer: AssociativeInternalizer, case: Case, made: Made
+    lab: Lab, internalizer: AssociativeInternalizer, prompt: Prompt, made: Made
 ) -> tuple[int, int, float] | None:
     adapter, base, layers = made.internalized.adapter, lab.qa.base, internalizer.layers
     pointer = pointer_into(adapter, internalizer.task_adapter, 0, len(made.document.text))
     if pointer is None:
         return None
-    prompt = lab.wearing(made, case.question)
     inputs = base.lock.run(lambda: entering(base, prompt, layers))
-    named = {f"model.layers.{n}.mlp.down_proj": x for n, x in zip(layers, inputs, strict=True)}
-    found = shares(pointer, named)
+    by_path = zip(internalizer.paths, inputs, strict=True)
+    found = shares(pointer, {path: x for path, x in by_path if path in pointer.query})
     best = int(found.argmax())
     start = int(pointer.places.starts[best])
     return start, start, float(found[best])
@@ -227,46 +226,52 @@ def _same(text: str, place: Attribution, answer: str) -> bool:
     return text[place.start : place.end].casefold().split() == answer.casefold().split()
 
 
-def _figures(rows: Sequence[AttributionRow]) -> dict[str, Any]:
-    cited = [row for row in rows if row.start is not None]
-    every, of_cited = _shares(rows)
-    curve = calibrate(
-        np.array([row.confidence for row in cited]), np.array([float(row.hit) for row in cited])
-    )
-    return {
-        "questions": len(rows),
-        "cited": len(cited),
-        "hit": every.as_dict() if every else None,
-        "hit_of_cited": of_cited.as_dict() if of_cited else None,
-        "aurc": curve.aurc,
-    }
+@dataclass(frozen=True, kw_only=True)
+class _Figures:
+    """What one way found."""
 
+    questions: int
+    cited: int
+    hit: Interval | None
+    """Share of all questions."""
+    hit_of_cited: Interval | None
+    aurc: float | None
 
-def _shares(rows: Sequence[AttributionRow]) -> tuple[Interval | None, Interval | None]:
-    """Return the share of all rows that hit, and of those with a citation."""
-    cited = sum(row.start is not None for row in rows)
-    hits = sum(row.hit for row in rows)
-    return wilson(hits, len(rows)) if rows else None, wilson(hits, cited) if cited else None
+    @classmethod
+    def of(cls, rows: Sequence[AttributionRow]) -> _Figures:
+        cited = [row for row in rows if row.start is not None]
+        hits = sum(row.hit for row in cited)
+        confidence = np.array([row.confidence for row in cited])
+        return cls(
+            questions=len(rows),
+            cited=len(cited),
+            hit=wilson(hits, len(rows)) if rows else None,
+            hit_of_cited=wilson(hits, len(cited)) if cited else None,
+            aurc=calibrate(confidence, np.array([float(row.hit) for row in cited])).aurc,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            **vars(self),
+            "hit": self.hit.as_dict() if self.hit else None,
+            "hit_of_cited": self.hit_of_cited.as_dict() if self.hit_of_cited else None,
+        }
 
 
 def grid(report: AttributionReport) -> Grid:
     """Return a table of all ways."""
-    rows = []
-    for way in Way:
-        of_way = report.of(way)
-        every, of_cited = _shares(of_way)
-        aurc = _figures(of_way)["aurc"]
-        cited = sum(row.start is not None for row in of_way)
-        rows.append(
-            (
-                str(way),
-                percent(every),
-                str(cited),
-                percent(of_cited),
-                "-" if aurc is None else f"{aurc:.3f}",
-            )
+    figures = {way: _Figures.of(report.of(way)) for way in Way}
+    rows = [
+        (
+            str(way),
+            percent(found.hit),
+            str(found.cited),
+            percent(found.hit_of_cited),
+            "-" if found.aurc is None else f"{found.aurc:.3f}",
         )
-    count = len(report.of(Way.KEYS))
+        for way, found in figures.items()
+    ]
+    count = figures[Way.KEYS].questions
     return Grid(
         title=f"Attribution: {count} questions of {report.data}, asked of their document's adapter",
         columns=("way", "begins in the gold span", "cited", "of those cited", "AURC"),

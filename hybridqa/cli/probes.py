@@ -26,6 +26,9 @@ WearOption = Annotated[
         metavar="whole|part", help="All of an adapter, or as the engine does: the best share."
     ),
 ]
+DataOption = Annotated[
+    str, typer.Option(metavar="FILE|DIR|hub:ID", help="Questions; see `eval run`.")
+]
 SeedOption = Annotated[int, typer.Option(metavar="S")]
 
 
@@ -100,9 +103,7 @@ def niah(
 
 def unrelated(
     context: typer.Context,
-    data: Annotated[
-        str, typer.Option(metavar="FILE|DIR|hub:ID", help="Questions; see `eval run`.")
-    ],
+    data: DataOption,
     documents: Annotated[
         int, typer.Option(metavar="N", help="Whose adapters are worn, one after the other.")
     ] = 8,
@@ -172,9 +173,7 @@ def conflict(
 
 def attribution(
     context: typer.Context,
-    data: Annotated[
-        str, typer.Option(metavar="FILE|DIR|hub:ID", help="Questions; see `eval run`.")
-    ],
+    data: DataOption,
     limit: Annotated[int | None, typer.Option(metavar="N", help="Most questions.")] = None,
     seed: SeedOption = 0,
     markdown: MarkdownOption = False,

@@ -85,7 +85,8 @@ class AssociativeInternalizer:
         settings += f"|{tower.id}" if tower else ""
         settings += f"|{projections_hash(projections)}" if projections else ""
         self.fingerprint = hashlib.sha256(settings.encode()).hexdigest()
-        self._paths = [f"model.layers.{n}.mlp.down_proj" for n in network.config.layers]
+        self.paths = [f"model.layers.{n}.mlp.down_proj" for n in network.config.layers]
+        """Of what is changed, layer by layer."""
 
     @classmethod
     def from_checkpoint(
@@ -136,8 +137,8 @@ class AssociativeInternalizer:
         groups = [chunks[n : n + together] for n in range(0, len(chunks), together)]
         rank = min(self._rank, self._max_rank // len(groups))
         sequences = [self._base.plain_ids(chunk.text) for chunk in chunks]
-        downs: list[list[Tensor]] = [[] for _ in self._paths]
-        ups: list[list[Tensor]] = [[] for _ in self._paths]
+        downs: list[list[Tensor]] = [[] for _ in self.paths]
+        ups: list[list[Tensor]] = [[] for _ in self.paths]
         energies: list[float] = []
         short: list[Tensor] = []
         run = self._base.lock.run
@@ -154,7 +155,7 @@ class AssociativeInternalizer:
                 path: LoraLayer(
                     torch.cat(downs[n]).to(torch.bfloat16), torch.cat(ups[n], 1).to(torch.bfloat16)
                 )
-                for n, path in enumerate(self._paths)
+                for n, path in enumerate(self.paths)
             }
         )
         places = run(partial(self._places, chunks, short)) if short else None

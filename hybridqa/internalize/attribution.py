@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,40 +37,55 @@ class Attribution:
 def attribute(
     base: BaseModel,
     internalizer: AssociativeInternalizer,
-    prompt: Prompt,
+    prompts: Sequence[Prompt],
     answer: str,
     chunks: Sequence[Chunk],
-) -> list[Attribution]:
+) -> list[list[Attribution]]:
     """Return the places that carried an answer, best first, one for each of a document's tokens.
+
+    Of each prompt its own: the text is read but once.
 
     Only where the answer begins is asked for: what follows, it mostly reads on from there.
 
     Args:
         base: The model that answered.
         internalizer: That made the adapter.
-        prompt: What it was asked, with the adapters it wore.
+        prompts: What it was asked, with the adapters it wore; or other ways of asking it.
         answer: Tells how far a place reaches; at least one token.
         chunks: Of the part of the document that was worn.
     """
     texts = [base.plain_tokens(chunk.text) for chunk in chunks]
-    asked = base.lock.run(lambda: entering(base, prompt, internalizer.layers))
-    similar = [
-        (keys.float() @ asked[..., None])[..., 0]
-        for keys in internalizer.keys([ids for ids, _ in texts])
-    ]
     # What follows a token is the answer's beginning; nothing follows the last.
-    logits = torch.cat([row[:, :-1] for row in similar], 1) * internalizer.sharpness[:, None]
-    shares = logits.log_softmax(-1).mean(0).softmax(-1).tolist()
-    length = max(1, len(base.plain_ids(f" {answer}")))
-    found: list[Attribution] = []
+    keys = [rows[:, :-1].float() for rows in internalizer.keys([ids for ids, _ in texts])]
+    spans = _spans(chunks, texts, max(1, len(base.plain_ids(f" {answer}"))))
+    found = []
+    for prompt in prompts:
+        asked = base.lock.run(partial(entering, base, prompt, internalizer.layers))
+        similar = torch.cat([(rows @ asked[..., None])[..., 0] for rows in keys], 1)
+        logits = similar * internalizer.sharpness[:, None]
+        shares = logits.log_softmax(-1).mean(0).softmax(-1).tolist()
+        places = [
+            Attribution(start=start, end=end, score=score)
+            for (start, end), score in zip(spans, shares, strict=True)
+        ]
+        found.append(sorted(places, key=lambda place: -place.score))
+    return found
+
+
+def _spans(
+    chunks: Sequence[Chunk],
+    texts: Sequence[tuple[Sequence[int], Sequence[tuple[int, int]]]],
+    length: int,
+) -> list[tuple[int, int]]:
+    """Return the characters of `length` tokens from each token but the first of a chunk on."""
+    found = []
     for chunk, (ids, spans) in zip(chunks, texts, strict=True):
         for first in range(1, len(ids)):
             start, end = spans[first][0], spans[min(first + length, len(ids)) - 1][1]
             text = chunk.text[start:end]
             start += chunk.start + len(text) - len(text.lstrip())
-            end = start + len(text.strip())
-            found.append(Attribution(start=start, end=end, score=shares[len(found)]))
-    return sorted(found, key=lambda place: -place.score)
+            found.append((start, start + len(text.strip())))
+    return found
 
 
 @torch.inference_mode()

@@ -21,17 +21,13 @@ QUERY_FILE = "query.safetensors"
 
 def tensors_of(adapter: Adapter) -> dict[str, torch.Tensor]:
     """Return all tensors of an adapter that are no factors, by name."""
-    places = adapter.places
-    found = {f"query.{path}": tensor for path, tensor in (adapter.query or {}).items()}
-    if places:
-        found |= {"keys": places.keys, "scales": places.scales, "starts": places.starts}
-    return found
+    query = {f"query.{path}": tensor for path, tensor in (adapter.query or {}).items()}
+    return query | (_named(adapter.places) if adapter.places else {})
 
 
 def write_places(folder: Path, places: Places) -> None:
     """Write a document's places into an adapter's folder; durable when this returns."""
-    named = {"keys": places.keys, "scales": places.scales, "starts": places.starts}
-    _write(folder / PLACES_FILE, named)
+    _write(folder / PLACES_FILE, _named(places))
 
 
 def read_places(folder: Path) -> Places | None:
@@ -79,6 +75,10 @@ def read_query(folder: Path) -> dict[str, torch.Tensor] | None:
         if len(widths) != 1 or any(tensor.ndim != 2 for tensor in query.values()):
             raise _damaged(folder / QUERY_FILE, "its matrices do not have one width")
     return query
+
+
+def _named(places: Places) -> dict[str, torch.Tensor]:
+    return {"keys": places.keys, "scales": places.scales, "starts": places.starts}
 
 
 def _write(path: Path, named: Mapping[str, torch.Tensor]) -> None:

@@ -26,7 +26,7 @@ from hybridqa.training.config import NetworkConfig
 from hybridqa.training.task_adapter import trainable
 from hybridqa.types import Adapter, LoraLayer
 
-PLACE_WIDTH = 128
+_PLACE_WIDTH = 128
 """Of a place's key, at most: so many bytes a token."""
 _PLACE_GAIN = 0.1
 """What the projections' parameters are multiplied by."""
@@ -123,7 +123,7 @@ class Learner:
     @property
     def place_width(self) -> int:
         """Width of short keys."""
-        return min(PLACE_WIDTH, self.config.intermediate)
+        return min(_PLACE_WIDTH, self.config.intermediate)
 
     @property
     def task_adapter(self) -> Adapter:

@@ -1,7 +1,6 @@
 """What a prompt that wears an adapter lets point to: the places of the share that is worn."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,16 +9,14 @@ import torch
 from hybridqa.engines.prompts import Prompts
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.stores.catalog import Catalog
+from hybridqa.testing import commit_document
 from hybridqa.types import (
     Adapter,
     AdapterRecord,
     Document,
-    DocumentRecord,
-    DocumentSignals,
     Internalized,
     LoraLayer,
     Places,
-    Signal,
 )
 
 TEXT = "Tea is at four.\n\nSupper is at six."
@@ -40,15 +37,9 @@ def adapters(tmp_path: Path) -> Iterator[AdapterStore]:
 def published(
     adapters: AdapterStore, tmp_path: Path, places: Places | None = PLACES
 ) -> AdapterRecord:
-    now = datetime.now(UTC)
     document = Document(id="a.md", text=TEXT, title="A", source="a.md")
-    nothing = DocumentSignals(volatility=Signal(value=0), citation_need=Signal(value=0))
-    record = DocumentRecord(
-        document=document, signals=nothing, chunks=2, ingested_at=now, first_ingested_at=now
-    )
     catalog = Catalog(tmp_path / "catalog.sqlite")
-    catalog.begin(document.id, document.content_hash)
-    catalog.commit(record)
+    commit_document(catalog, document)
     catalog.close()
     layers = {PATH: LoraLayer(torch.ones(2, 8), torch.ones(4, 2))}
     made = Internalized(

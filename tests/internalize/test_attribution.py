@@ -42,7 +42,7 @@ def prompt(made_by: AssociativeInternalizer) -> Prompt:
 def test_every_place_has_its_share(base: BaseModel) -> None:
     made_by = tiny_associative(base)
 
-    places = attribute(base, made_by, prompt(made_by), "27 days", chunks())
+    (places,) = attribute(base, made_by, [prompt(made_by)], "27 days", chunks())
 
     length = len(base.plain_ids(" 27 days"))
     tokens = [base.plain_tokens(text) for text in TEXTS]
@@ -62,7 +62,7 @@ def test_shares_are_by_likeness_to_the_keys_before_each_place(base: BaseModel) -
     asked = prompt(made_by)
     asked_ids = torch.tensor([TorchGenerator(base).prompt_ids(asked)])
 
-    places = attribute(base, made_by, asked, "x", chunks())
+    (places,) = attribute(base, made_by, [asked], "x", chunks())
 
     # Wear the sum of the updates as weights, and look at what enters the target layers.
     inputs: dict[int, torch.Tensor] = {}
@@ -96,4 +96,4 @@ def test_a_text_of_one_token_has_no_place(base: BaseModel) -> None:
     chunk = Chunk(document_id="d", content_hash=document.content_hash, start=0, end=1, text="a")
 
     assert len(base.plain_ids("a")) == 1
-    assert attribute(base, made_by, Prompt(question="What?"), "a", [chunk]) == []
+    assert attribute(base, made_by, [Prompt(question="What?")], "a", [chunk]) == [[]]

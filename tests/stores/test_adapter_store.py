@@ -3,7 +3,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,14 @@ from hybridqa.stores.adapter_cache import AdapterCache
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.stores.catalog import Catalog
 from hybridqa.stores.peft_folder import read_peft
+from hybridqa.testing import commit_document
 from hybridqa.types import (
     Adapter,
     AdapterRecord,
     AdapterState,
     Document,
-    DocumentRecord,
-    DocumentSignals,
     Internalized,
     LoraLayer,
-    Signal,
 )
 
 MODULE = "model.layers.0.mlp.down_proj"
@@ -55,16 +52,7 @@ def document(text: str = "one", document_id: str = "../a.md") -> Document:
 
 
 def ingest(catalog: Catalog, text: str = "one", document_id: str = "../a.md") -> None:
-    now = datetime.now(UTC)
-    record = DocumentRecord(
-        document=document(text, document_id),
-        signals=DocumentSignals(volatility=Signal(value=0), citation_need=Signal(value=0)),
-        chunks=2,
-        ingested_at=now,
-        first_ingested_at=now,
-    )
-    catalog.begin(document_id, record.document.content_hash)
-    catalog.commit(record)
+    commit_document(catalog, document(text, document_id))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,16 +14,14 @@ from hybridqa.stores.catalog import Catalog
 from hybridqa.stores.peft_folder import write_peft
 from hybridqa.stores.places import PLACES_FILE, QUERY_FILE, write_query
 from hybridqa.stores.task_adapters import load_task_adapter
+from hybridqa.testing import commit_document
 from hybridqa.types import (
     Adapter,
     AdapterRecord,
     Document,
-    DocumentRecord,
-    DocumentSignals,
     Internalized,
     LoraLayer,
     Places,
-    Signal,
 )
 
 DOCUMENT = Document(id="a.md", text="Tea is at four.", title="A", source="a.md")
@@ -37,16 +34,7 @@ PLACES = Places(
 @pytest.fixture
 def catalog(tmp_path: Path) -> Iterator[Catalog]:
     catalog = Catalog(tmp_path / "catalog.sqlite")
-    now = datetime.now(UTC)
-    record = DocumentRecord(
-        document=DOCUMENT,
-        signals=DocumentSignals(volatility=Signal(value=0), citation_need=Signal(value=0)),
-        chunks=1,
-        ingested_at=now,
-        first_ingested_at=now,
-    )
-    catalog.begin(DOCUMENT.id, DOCUMENT.content_hash)
-    catalog.commit(record)
+    commit_document(catalog, DOCUMENT)
     yield catalog
     catalog.close()
 

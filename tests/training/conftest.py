@@ -9,10 +9,9 @@ import torch
 from hybridqa.config import validate
 from hybridqa.internalize.associative import TASK_ADAPTER
 from hybridqa.internalize.checkpoint import save_checkpoint
-from hybridqa.internalize.hypernetwork import AssociativeConfig, AssociativeHypernetwork
 from hybridqa.models.base import BaseModel
 from hybridqa.stores.peft_folder import write_peft
-from hybridqa.testing import tiny_model
+from hybridqa.testing import tiny_model, tiny_network
 from hybridqa.training.config import TrainConfig
 from hybridqa.training.learner import Learner
 from hybridqa.types import LoraLayer
@@ -42,22 +41,8 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(base: BaseModel, tmp_path: Path) -> Path:
-    config = AssociativeConfig(
-        model_fingerprint=base.fingerprint,
-        first_layer=1,
-        last_layer=4,
-        hidden=32,
-        intermediate=64,
-        width=16,
-        heads=2,
-        blocks=1,
-        whitening=8,
-        max_distance=8,
-    )
-    network = AssociativeHypernetwork(config)
     generator = torch.Generator().manual_seed(0)
-    for tensor in [*network.parameters(), *network.buffers()]:
-        tensor.data = 0.2 * torch.randn(tensor.shape, generator=generator)
+    network = tiny_network(base, generator, first_layer=1)
     folder = tmp_path / "start"
     save_checkpoint(folder, network, eight_bits=False)
     factors = torch.randn(2, 32, generator=generator), torch.randn(32, 2, generator=generator)
