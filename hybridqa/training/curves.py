@@ -50,8 +50,8 @@ def draw_curves(log: Path, picture: Path) -> None:
     figure = Figure((_SIZE[0] * (len(names) + 1), _SIZE[1]), layout="constrained")
     panels: Sequence[Any] = figure.subplots(1, len(names) + 1, squeeze=False)[0]
     for (key, label), colour in zip(_MARKS.items(), _COLOURS, strict=False):
-        values = _smoothed([row[key] for row in trained])
-        if any(values):  # a reader finds no places
+        values = _smoothed([row.get(key, 0.0) for row in trained])
+        if any(values):  # a reader finds no places, and older logs tell none
             panels[0].plot([row["step"] for row in trained], values, color=colour, label=label)
     panels[0].set_title(f"Batches, before learning (mean of {_SMOOTHED})")
     panels[0].set_ylim(0, 1)

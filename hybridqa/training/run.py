@@ -108,10 +108,10 @@ class Run:
             )
             yield self.step, marks
             last = self.step == config.steps
+            if last or self.step % config.save_every == 0:
+                self.save()  # before what could fail
             if last or self.step % config.evaluation.every == 0:
                 self._evaluate(thorough=last)
-            if last or self.step % config.save_every == 0:
-                self.save()
 
     def _learn(self) -> Marks:
         for group in self._optimizer.param_groups:
