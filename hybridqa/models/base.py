@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +54,25 @@ class BaseModel:
             text, add_special_tokens=add_special_tokens
         ).ids
         return ids
+
+    def chat_pieces(
+        self, text: str, cuts: Sequence[int], add_special_tokens: bool = False
+    ) -> list[list[int]]:
+        """Return what `chat_ids` does, cut before the first tokens that begin at some characters.
+
+        Args:
+            text: As for `chat_ids`.
+            cuts: Rising offsets in characters.
+            add_special_tokens: See there.
+        """
+        encoding = self._chat_tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        pieces: list[list[int]] = [[] for _ in range(len(cuts) + 1)]
+        piece = 0
+        for token, (start, _) in zip(encoding.ids, encoding.offsets, strict=True):
+            while piece < len(cuts) and start >= cuts[piece]:
+                piece += 1
+            pieces[piece].append(token)
+        return pieces
 
     @cached_property
     def _plain_tokenizer(self) -> Tokenizer:

@@ -15,33 +15,23 @@ from functools import partial
 
 from hybridqa.models.decoding import Batch, Row
 from hybridqa.models.generator import TorchGenerator
-from hybridqa.models.prefixes import Key, Prefix, PrefixCache
+from hybridqa.models.prefixes import Prefix, key_of
+from hybridqa.models.windows import alike
 from hybridqa.protocols import Generation, Prompt
-
-_PREFILL_TOKENS = 1024
-"""Read at once: more would keep the others waiting without being any faster."""
-_PADDING = 0.2
-"""Share of a row that may be padding."""
-_FREE_PADDING = 64
-"""Tokens of padding that cost less than running the model once more."""
 
 
 class BatchingGenerator:
     """A `Generator` for many threads. Close it."""
 
-    def __init__(
-        self, generator: TorchGenerator, max_rows: int = 16, prefix_bytes: int = 512_000_000
-    ) -> None:
+    def __init__(self, generator: TorchGenerator, max_rows: int = 16) -> None:
         """Start the thread.
 
         Args:
             generator: Runs the model.
             max_rows: Requests in a batch.
-            prefix_bytes: Keys and values kept of prompts that were read.
         """
         self._generator, self._max_rows = generator, max_rows
         self._compute = generator.turns.run
-        self._prefixes = PrefixCache(prefix_bytes)
         self._waiting: deque[tuple[Row, Future[Generation]]] = deque()
         self._scoring: deque[_Scoring] = deque()
         self._futures: dict[Row, Future[Generation]] = {}
@@ -69,8 +59,8 @@ class BatchingGenerator:
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         """Return the likelihood of each answer after its prompt; see `protocols.Generator`."""
         scores = [
-            _Scoring(prompt, answer, self._generator.prompt_ids(prompt))
-            for prompt, answer in zip(prompts, answers, strict=True)
+            _Scoring(row, answer)
+            for row, answer in zip(self._generator.rows(prompts), answers, strict=True)
         ]
         with self._changed:
             if self._closed:
@@ -84,7 +74,6 @@ class BatchingGenerator:
         return self._generator.stream(prompt)
 
     def forget(self, realm: str) -> None:
-        self._prefixes.forget(realm)
         self._generator.forget(realm)
 
     def close(self) -> None:
@@ -120,12 +109,14 @@ class BatchingGenerator:
             waiting = list(self._scoring)
             self._scoring.clear()
         while waiting:
-            known = [self._prefixes.longest(_key(each.prompt), each.ids) for each in waiting]
-            group = _alike([each.ids for each in waiting], known)
-            judged = [waiting[n] for n in group]
+            judged = waiting
             try:
+                rows = [each.row for each in waiting]
+                known = self._compute(partial(self._generator.known, rows))
+                group = alike([row.prompt for row in rows], known)
+                judged = [waiting[n] for n in group]
                 scores = self._generator.score(
-                    [each.prompt for each in judged],
+                    [each.row.asked for each in judged],
                     [each.answer for each in judged],
                     [known[n] for n in group],
                 )
@@ -142,8 +133,8 @@ class BatchingGenerator:
         read: list[Batch] = []
         waiting = self._admitted()
         while waiting:
-            known = [self._prefixes.longest(_key(row.asked), row.prompt) for row in waiting]
-            group = _alike([row.prompt for row in waiting], known)
+            known = self._compute(partial(self._generator.known, waiting))
+            group = alike([row.prompt for row in waiting], known)
             rows = [waiting[n] for n in group]
             new = self._compute(partial(self._read, rows, [known[n] for n in group]))
             if new.rows:
@@ -160,7 +151,8 @@ class BatchingGenerator:
         new.step()
         if new.joinable:
             for n, row in enumerate(rows):
-                self._prefixes.put(_key(row.asked), new.prefix(n))
+                if not row.windows:  # else they are kept one by one
+                    self._generator.prefixes.put(key_of(row.asked), new.prefix(n))
         self._deliver(new)
         return new
 
@@ -204,31 +196,6 @@ class BatchingGenerator:
 class _Scoring:
     """An answer to be judged."""
 
-    prompt: Prompt
+    row: Row
     answer: str
-    ids: Sequence[int]
-    """Of the prompt."""
     future: Future[float] = field(default_factory=Future)
-
-
-def _key(prompt: Prompt) -> Key:
-    return prompt.realm, tuple(adapter.id for adapter in prompt.adapters)
-
-
-def _alike(prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None]) -> list[int]:
-    """Return the numbers of the first prompt and of those that need little padding beside it."""
-    new = [
-        len(prompt) - (len(prefix.ids) if prefix else 0)
-        for prompt, prefix in zip(prompts, known, strict=True)
-    ]
-    order = sorted(range(len(new)), key=lambda n: abs(new[n] - new[0]))
-    group: list[int] = []
-    for n in order:
-        lengths = [new[m] for m in [*group, n]]
-        if group and (
-            max(lengths) * len(lengths) > _PREFILL_TOKENS
-            or max(lengths) - min(lengths) > max(max(lengths) * _PADDING, _FREE_PADDING)
-        ):
-            break
-        group.append(n)
-    return group

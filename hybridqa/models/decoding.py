@@ -32,6 +32,11 @@ class Row:
     asked: Prompt
     prompt: list[int]
     """Token ids."""
+    windows: Sequence[Sequence[int]] = ()
+    """Where there are several passages: for each, the prompt's beginning and the passage; they are
+    read apart, see `windows`. The prompt goes on after the last of them."""
+    beginning: int = 0
+    """Tokens that all windows begin with."""
     evidence: Evidence | None = None
     began: float = field(default_factory=time.perf_counter)
     state: QuoteState | None = None
@@ -121,7 +126,8 @@ class Batch:
         for n, length in enumerate(lengths):
             old[n, old.shape[1] - length :] = 1
         self._mask = torch.cat([old, fresh], dim=1)
-        self._positions = (self._mask.cumsum(-1) - 1).clamp(min=0)[:, old.shape[1] :]
+        ends = fresh.new_tensor([prefix.end if prefix else 0 for prefix in known])
+        self._positions = (fresh.cumsum(-1) - 1).clamp(min=0) + ends[:, None]
         if any(lengths):
             _fill(self._cache, known, max(lengths))
         self._restack()
@@ -132,13 +138,8 @@ class Batch:
 
     @property
     def joinable(self) -> bool:
-        """Whether rows may join and leave, and beginnings of prompts be kept.
-
-        With a sliding window, which places are remembered depends on how they are laid out.
-        """
-        from transformers.cache_utils import DynamicLayer
-
-        return all(type(layer) is DynamicLayer for layer in self._cache.layers)
+        """Whether rows may join and leave, and beginnings of prompts be kept."""
+        return keeps_all(self._cache)
 
     def read(self, keep: int) -> Tensor:
         """Run the model once.
@@ -240,6 +241,16 @@ class Batch:
 
     def _restack(self) -> None:
         self._stacked = stack(self._base.model, [row.asked.adapters for row in self.rows])
+
+
+def keeps_all(cache: DynamicCache) -> bool:
+    """Tell whether keys and values of every place are kept.
+
+    With a sliding window, which places are remembered depends on how they are laid out.
+    """
+    from transformers.cache_utils import DynamicLayer
+
+    return all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
 def _padded(base: BaseModel, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from itertools import accumulate
 
 import torch
 
 from hybridqa.errors import AdapterMismatchError, QuestionError
 from hybridqa.models.base import BaseModel
-from hybridqa.models.decoding import Batch, Row
-from hybridqa.models.prefixes import Prefix
+from hybridqa.models.decoding import Batch, Row, keeps_all
+from hybridqa.models.prefixes import Prefix, PrefixCache
 from hybridqa.models.quote import Evidence, Vocabulary
 from hybridqa.models.turns import Turns
+from hybridqa.models.windows import known_beginnings
 from hybridqa.protocols import Generation, Prompt
 
 ABSTENTION = "The text does not say."
@@ -22,18 +24,22 @@ ABSTENTION = "The text does not say."
 class TorchGenerator:
     """A `Generator` on a transformers model. Thread-safe."""
 
-    def __init__(self, base: BaseModel, stop_tokens: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, base: BaseModel, stop_tokens: Sequence[int] | None = None, prefix_bytes: int = 0
+    ) -> None:
         """Wire the pieces.
 
         Args:
             base: The frozen model.
             stop_tokens: That end an answer; by default the model's own. Without any, every answer
                 has `max_tokens` tokens.
+            prefix_bytes: Keys and values kept of passages and prompts that were read.
         """
         self._base = base
         self._vocabulary = Vocabulary.of(base.tokenizer)
         self._evidence = lru_cache(maxsize=64)(self._index_evidence)
         self._eos = _eos(base) if stop_tokens is None else list(stop_tokens)
+        self.prefixes = PrefixCache(prefix_bytes)
         self._context = int(getattr(base.model.config, "max_position_embeddings", 1 << 30))
 
     @property
@@ -51,7 +57,7 @@ class TorchGenerator:
             return []
         run = self._base.lock.run
         rows = self.rows(prompts)
-        batch = run(lambda: self.batch(rows))
+        batch = run(lambda: self.batch(rows, self.known(rows)))
         while not batch.done:
             run(batch.step)
         return [self.finish(row) for row in batch.rows]
@@ -60,15 +66,17 @@ class TorchGenerator:
         self,
         prompts: Sequence[Prompt],
         answers: Sequence[str],
-        known: Sequence[Prefix | None] = (),
+        known: Sequence[Prefix | None] | None = None,
     ) -> list[float]:
         """Return the likelihood of each answer after its prompt; see `protocols.Generator`.
 
-        `known` are beginnings of the prompts.
+        `known`, if it was asked for before, is what `known` returns.
         """
         if not prompts:
             return []
         rows = self.rows(prompts)
+        if known is None:
+            known = self._base.lock.run(lambda: self.known(rows))
         targets = [self._base.plain_ids(answer) + self._eos[:1] for answer in answers]
         for row, target in zip(rows, targets, strict=True):
             row.prompt += target
@@ -91,7 +99,7 @@ class TorchGenerator:
         """Yield the answer's text as it grows; the pieces join to the generation's text."""
         (row,) = self.rows([prompt])
         run, shown = self._base.lock.run, ""
-        batch = run(lambda: self.batch([row]))
+        batch = run(lambda: self.batch([row], self.known([row])))
         while not row.done:
             run(batch.step)
             text = self._text(row)
@@ -112,16 +120,33 @@ class TorchGenerator:
         Raises:
             QuestionError: The prompt and its answer do not fit the model's context.
         """
+        return [token for piece in self._pieces(prompt) for token in piece]
+
+    def _pieces(self, prompt: Prompt) -> list[list[int]]:
+        """Return the tokens of the prompt's beginning, of each passage, and from the question on.
+
+        One piece only, if the chat template changes what is said.
+        """
         tokenizer = self._base.tokenizer
-        content = "\n\n".join([*prompt.passages, prompt.question])
-        content = neutralize(content, special_strings(tokenizer))
-        if tokenizer.chat_template:
-            text = tokenizer.apply_chat_template(
-                [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-            )
-            ids = self._base.chat_ids(str(text))
+        special = special_strings(tokenizer)
+        said = [neutralize(f"{passage}\n\n", special) for passage in prompt.passages]
+        content = "".join(said) + neutralize(prompt.question, special)
+        bare = not tokenizer.chat_template
+        if bare:
+            text = f"{content}\n\n"
         else:
-            ids = self._base.chat_ids(f"{content}\n\n", add_special_tokens=True)
+            text = str(
+                tokenizer.apply_chat_template(
+                    [{"role": "user", "content": content}],
+                    add_generation_prompt=True,
+                    tokenize=False,
+                )
+            )
+        begin = text.find(content)
+        lengths = map(len, said)
+        cuts = list(accumulate(lengths, initial=begin)) if begin >= 0 else []
+        pieces = self._base.chat_pieces(text, cuts, add_special_tokens=bare)
+        ids = [token for piece in pieces for token in piece]
         if len(ids) + prompt.max_tokens > self._context:
             raise QuestionError(
                 f"The prompt has {len(ids)} tokens (question {len(prompt.question)} characters, "
@@ -129,7 +154,7 @@ class TorchGenerator:
                 f"exceeds the model's context of {self._context}. Shorten the question or lower "
                 "`answer: passages`."
             )
-        return ids
+        return pieces
 
     def rows(self, prompts: Sequence[Prompt]) -> list[Row]:
         """Return requests to be decoded.
@@ -139,16 +164,32 @@ class TorchGenerator:
             QuestionError: See there.
         """
         self._check_adapters(prompts)
-        return [
-            Row(
-                prompt,
-                self.prompt_ids(prompt),
-                None
-                if prompt.quote_from is None
-                else self._evidence(prompt.realm, tuple(prompt.quote_from)),
-            )
-            for prompt in prompts
-        ]
+        return [self._row(prompt) for prompt in prompts]
+
+    def _row(self, prompt: Prompt) -> Row:
+        pieces, windows = self._pieces(prompt), []
+        beginning, *passages = pieces[:-1] or [[]]
+        if len(passages) > 1 and self._keeps_all:
+            windows = [beginning + passage for passage in passages]
+        evidence = None
+        if prompt.quote_from is not None:
+            evidence = self._evidence(prompt.realm, tuple(prompt.quote_from))
+        ids = [token for piece in pieces for token in piece]
+        return Row(prompt, ids, windows, len(beginning), evidence)
+
+    def known(self, rows: Sequence[Row]) -> list[Prefix | None]:
+        """Return what is known of the beginnings of new rows' prompts; see `windows`.
+
+        Passages that were not read yet are read. Call it in turns: by `turns.run`.
+        """
+        return known_beginnings(rows, self.prefixes, self.batch)
+
+    @cached_property
+    def _keeps_all(self) -> bool:
+        """Whether keys and values are kept of all that was read: else windows cannot be joined."""
+        from transformers import DynamicCache
+
+        return keeps_all(DynamicCache(config=self._base.model.config))
 
     def batch(self, rows: Sequence[Row], known: Sequence[Prefix | None] = ()) -> Batch:
         """Return a batch of requests; `known` are beginnings of their prompts.
@@ -158,7 +199,8 @@ class TorchGenerator:
         return Batch(self._base, rows, self._eos, known)
 
     def forget(self, realm: str) -> None:
-        """Drop the texts that were prepared for quoting, of all realms: they are few."""
+        """Drop a realm's prompts; of all realms, the few texts that were prepared for quoting."""
+        self.prefixes.forget(realm)
         self._evidence.cache_clear()
 
     def _check_adapters(self, prompts: Sequence[Prompt]) -> None:

@@ -15,6 +15,8 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
+from hybridqa.protocols import Prompt
+
 Layers = Sequence[tuple[Tensor, Tensor]]
 """Per layer keys and values, each of shape (heads, tokens, width)."""
 
@@ -25,6 +27,13 @@ class Prefix:
 
     ids: Sequence[int]
     layers: Layers
+    following: int | None = None
+    """Position of the token after it, if that is another than the number of its tokens."""
+
+    @property
+    def end(self) -> int:
+        """Position of the token after it."""
+        return len(self.ids) if self.following is None else self.following
 
     def first(self, count: int) -> Prefix:
         """Return the first `count` tokens of it, sharing memory."""
@@ -49,6 +58,10 @@ class Prefix:
 
 Key = tuple[str, tuple[str, ...]]
 """Realm, and ids of the adapters worn: nothing is ever shared across either."""
+
+
+def key_of(prompt: Prompt) -> Key:
+    return prompt.realm, tuple(adapter.id for adapter in prompt.adapters)
 
 
 class PrefixCache:

@@ -95,13 +95,12 @@ class Models:
     def generator(self) -> Generator:
         from hybridqa.models.generator import TorchGenerator
 
-        generator = TorchGenerator(self.base)
         if self._max_batch == 1:
-            return generator
+            return TorchGenerator(self.base)
         from hybridqa.models.batching import BatchingGenerator
 
-        cache_bytes = self.config.serve.prompt_cache_bytes
-        batching = BatchingGenerator(generator, self._max_batch, cache_bytes)
+        generator = TorchGenerator(self.base, prefix_bytes=self.config.serve.prompt_cache_bytes)
+        batching = BatchingGenerator(generator, self._max_batch)
         self._closing.callback(batching.close)
         return batching
 

@@ -27,7 +27,7 @@ class Watched(TorchGenerator):
     """Counts the rows of every batch that is opened, and the tokens read; can be made to fail."""
 
     def __init__(self) -> None:
-        super().__init__(BASE, stop_tokens=())
+        super().__init__(BASE, stop_tokens=(), prefix_bytes=512_000_000)
         self.opened: list[int] = []
         self.read: list[int] = []
         self.most_rows = 0
@@ -143,19 +143,27 @@ def test_no_more_rows_than_allowed_are_worked_on(
     assert 1 < watched.most_rows <= 4
 
 
-def test_the_beginning_of_a_prompt_is_read_once(
+def test_what_a_prompt_begins_with_is_read_once(
     batching: BatchingGenerator, watched: Watched
 ) -> None:
-    def read(question: str, realm: str = "", worn: Sequence[Adapter] = ()) -> int:
+    def read(
+        question: str,
+        realm: str = "",
+        worn: Sequence[Adapter] = (),
+        passages: Sequence[str] = PASSAGES,
+    ) -> int:
+        watched.read.clear()
         prompt = Prompt(
-            question=question, passages=PASSAGES, adapters=worn, max_tokens=2, realm=realm
+            question=question, passages=passages, adapters=worn, max_tokens=2, realm=realm
         )
         batching.generate([prompt])
-        return watched.read[-1]
+        return sum(watched.read)
 
     whole = read("What does it grind?")
 
     assert read("When was it built?") < whole / 4
+    assert read("When was it built?", passages=PASSAGES[::-1]) < whole / 4
+    assert read("When was it built?", passages=PASSAGES[1:]) < whole / 4
     assert read("What does it grind?", realm="of another tenant") == whole
     assert read("What does it grind?", worn=[adapter(1)]) == whole
     batching.forget("")

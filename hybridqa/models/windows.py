@@ -1,0 +1,104 @@
+"""Passages of one prompt are read apart: each sees the prompt's beginning and itself.
+
+The question, which comes last, sees them all. So what the model makes of a passage depends on no
+other, and is kept and used again beside any others, in any order. All passages begin at the same
+position, and the question goes on after the longest: Parallel Context Windows, Ratner et al. 2023
+(arXiv 2212.10947); that such pieces can be kept: Prompt Cache, Gim et al. 2023 (arXiv 2311.04934).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from hybridqa.models.decoding import Batch, Row
+from hybridqa.models.prefixes import Key, Prefix, PrefixCache, key_of
+
+_NOT_A_TOKEN = -1
+_PREFILL_TOKENS = 1024
+"""Read at once: more would keep the others waiting without being any faster."""
+_PADDING = 0.2
+"""Share of a row that may be padding."""
+_FREE_PADDING = 64
+"""Tokens of padding that cost less than running the model once more."""
+
+Open = Callable[[Sequence[Row], Sequence[Prefix | None]], Batch]
+
+
+def known_beginnings(
+    rows: Sequence[Row], prefixes: PrefixCache, open_batch: Open
+) -> list[Prefix | None]:
+    """Return what is known of each row's prompt; windows that nobody has read yet are read now.
+
+    Args:
+        rows: New.
+        prefixes: What is known already; windows are kept there, too.
+        open_batch: Lays out rows, of whose prompts beginnings are known.
+    """
+    read: dict[tuple[Key, Sequence[int]], Prefix] = {}
+    missing: list[Row] = []
+    partly: list[Prefix | None] = []
+    for row in rows:
+        for window in row.windows:
+            key = key_of(row.asked), tuple(window)
+            if key in read or any(key == (key_of(m.asked), tuple(m.prompt)) for m in missing):
+                continue
+            found = prefixes.longest(key[0], [*window, _NOT_A_TOKEN])
+            if found and len(found.ids) == len(window):
+                read[key] = found
+            else:
+                missing.append(Row(row.asked, list(window)))
+                partly.append(found)
+    while missing:
+        group = alike([row.prompt for row in missing], partly)
+        batch = open_batch([missing[n] for n in group], [partly[n] for n in group])
+        batch.read(keep=1)
+        for number, n in enumerate(group):
+            key = key_of(missing[n].asked), tuple(missing[n].prompt)
+            read[key] = batch.prefix(number)
+            prefixes.put(key[0], read[key])
+        left = [n for n in range(len(missing)) if n not in group]
+        missing, partly = [missing[n] for n in left], [partly[n] for n in left]
+    return [
+        _joined([read[key_of(row.asked), tuple(window)] for window in row.windows], row.beginning)
+        if row.windows
+        else prefixes.longest(key_of(row.asked), row.prompt)
+        for row in rows
+    ]
+
+
+def _joined(windows: Sequence[Prefix], beginning: int) -> Prefix:
+    """Return windows one after the other, their common first tokens once."""
+    first, *others = windows
+    layers = [
+        tuple(
+            torch.cat(
+                [first.layers[n][side]] + [w.layers[n][side][:, beginning:] for w in others], 1
+            )
+            for side in (0, 1)
+        )
+        for n in range(len(first.layers))
+    ]
+    ids = [*first.ids, *(token for window in others for token in window.ids[beginning:])]
+    longest = max(len(window.ids) for window in windows)
+    return Prefix(ids, [(keys, values) for keys, values in layers], longest)
+
+
+def alike(prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None]) -> list[int]:
+    """Return the numbers of the first prompt and of those that need little padding beside it."""
+    new = [
+        len(prompt) - (len(prefix.ids) if prefix else 0)
+        for prompt, prefix in zip(prompts, known, strict=True)
+    ]
+    order = sorted(range(len(new)), key=lambda n: abs(new[n] - new[0]))
+    group: list[int] = []
+    for n in order:
+        lengths = [new[m] for m in [*group, n]]
+        if group and (
+            max(lengths) * len(lengths) > _PREFILL_TOKENS
+            or max(lengths) - min(lengths) > max(max(lengths) * _PADDING, _FREE_PADDING)
+        ):
+            break
+        group.append(n)
+    return group
