@@ -166,6 +166,9 @@ class Adapter:
     """Of a document, if its internalizer makes such."""
     query: Mapping[str, torch.Tensor] | None = None
     """Of a task adapter under such adapters: as in `protocols.Pointer`."""
+    passages_apart: bool = False
+    """Of a task adapter that was trained to read the passages of a prompt apart: see
+    `models.windows`."""
 
 
 class AdapterState(StrEnum):

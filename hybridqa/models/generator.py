@@ -169,7 +169,8 @@ class TorchGenerator:
     def _row(self, prompt: Prompt) -> Row:
         pieces, windows = self._pieces(prompt), []
         beginning, *passages = pieces[:-1] or [[]]
-        if len(passages) > 1 and self._keeps_all:
+        apart = any(adapter.passages_apart for adapter in prompt.adapters)
+        if len(passages) > 1 and apart and self._keeps_all:
             windows = [beginning + passage for passage in passages]
         evidence = None
         if prompt.quote_from is not None:

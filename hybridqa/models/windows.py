@@ -1,4 +1,4 @@
-"""Passages of one prompt are read apart: each sees the prompt's beginning and itself.
+"""Passages of one prompt are read apart, by a reader trained so: each sees the beginning and itself.
 
 The question, which comes last, sees them all. So what the model makes of a passage depends on no
 other, and is kept and used again beside any others, in any order. All passages begin at the same

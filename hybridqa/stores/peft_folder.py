@@ -117,7 +117,7 @@ def adapter_id(
         layers: Their order does not matter; names, dtypes, shapes and bytes do.
         model_fingerprint: Of the base model.
         origin: `"{document_id}\n{content_hash}"` of a document adapter, `"task"` of a task
-            adapter: equal factors of two documents are two adapters.
+            adapter, or how it reads: equal factors of two documents are two adapters.
         others: Tensors that belong to the adapter besides, by name.
     """
     digest = hashlib.sha256()

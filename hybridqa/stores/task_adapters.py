@@ -6,6 +6,7 @@ They come with the package or from the user, are loaded once, and lie under ever
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from hybridqa.errors import AdapterMismatchError, CorruptAdapterError
@@ -14,7 +15,8 @@ from hybridqa.stores.places import read_query, tensors_of
 from hybridqa.types import Adapter
 
 TRAINED_WITH = "trained_with.json"
-"""Beside the PEFT files of our own task adapters: the fingerprint of their base model."""
+"""Beside the PEFT files of our own task adapters: the fingerprint of their base model, and whether
+they read passages apart."""
 
 
 def load_task_adapter(folder: str | Path, model_fingerprint: str) -> Adapter:
@@ -31,17 +33,18 @@ def load_task_adapter(folder: str | Path, model_fingerprint: str) -> Adapter:
         AdapterError: It is not a plain LoRA.
     """
     layers = read_peft(Path(folder))
-    origin = Path(folder) / TRAINED_WITH
+    origin, apart = Path(folder) / TRAINED_WITH, False
     if origin.is_file():
         try:
-            trained_with = str(json.loads(origin.read_text())["model_fingerprint"])
-        except (ValueError, KeyError, TypeError) as exc:
+            told = json.loads(origin.read_text())
+            trained_with, apart = str(told["model_fingerprint"]), told.get("passages_apart") is True
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise CorruptAdapterError(
                 f"`{origin}` does not tell a `model_fingerprint` ({exc!r}). Restore the file."
             ) from exc
         if trained_with != model_fingerprint:
             raise AdapterMismatchError(str(folder), trained_with, model_fingerprint)
     query = read_query(Path(folder))
-    found = Adapter("", layers, model_fingerprint, query=query)
-    own = adapter_id(layers, model_fingerprint, "task", tensors_of(found))
-    return Adapter(own, layers, model_fingerprint, query=query)
+    found = Adapter("", layers, model_fingerprint, query=query, passages_apart=apart)
+    kind = "task, passages apart" if apart else "task"
+    return replace(found, id=adapter_id(layers, model_fingerprint, kind, tensors_of(found)))

@@ -136,7 +136,7 @@ class ReaderCourse:
 
     def write_checkpoint(self, folder: Path) -> None:
         """Write what `model: reader:` takes."""
-        write_task_adapter(folder, self._layers, self._base)
+        write_task_adapter(folder, self._layers, self._base, passages_apart=True)
 
     def _read(self, batch: ReadingBatch) -> tuple[Tensor, Tensor]:
         """Return each due token's loss, and whether it is the likeliest."""

@@ -23,12 +23,23 @@ def trainable(layers: Mapping[str, LoraLayer], base: BaseModel) -> dict[str, Lor
     return {path: LoraLayer(parameter(x.down), parameter(x.up)) for path, x in layers.items()}
 
 
-def write_task_adapter(folder: Path, layers: Mapping[str, LoraLayer], base: BaseModel) -> None:
-    """Write factors as a PEFT folder in bfloat16, with the base model they were trained with."""
+def write_task_adapter(
+    folder: Path, layers: Mapping[str, LoraLayer], base: BaseModel, passages_apart: bool = False
+) -> None:
+    """Write factors as a PEFT folder in bfloat16, with how they were trained.
+
+    Args:
+        folder: Made, if it does not exist.
+        layers: By module path.
+        base: The model they were trained with.
+        passages_apart: As in `Adapter`.
+    """
     rounded = {
         path: LoraLayer(x.down.detach().bfloat16(), x.up.detach().bfloat16())
         for path, x in layers.items()
     }
     write_peft(folder, rounded, base.name)
-    text = json.dumps({"model_fingerprint": base.fingerprint}, indent=2)
-    (folder / TRAINED_WITH).write_text(text + "\n")
+    told: dict[str, object] = {"model_fingerprint": base.fingerprint}
+    if passages_apart:
+        told["passages_apart"] = True
+    (folder / TRAINED_WITH).write_text(json.dumps(told, indent=2) + "\n")

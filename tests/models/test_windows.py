@@ -1,6 +1,7 @@
 """Passages are read apart, beside a reference that masks them from each other in one pass."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ BASE = tiny_model()
 GENERATOR = TorchGenerator(BASE, stop_tokens=())
 PASSAGES = ["The mill at Arle was built in 1712.", "It grinds rye.", "Barley is ground at Oss."]
 QUESTION = "What does it grind?"
+READER = Adapter("reader", {}, BASE.fingerprint, passages_apart=True)
+"""Changes nothing but how passages are read."""
 BEGINNING = "<|im_start|>user\n"
 
 
@@ -55,7 +58,8 @@ def expected_logprobs(passages: Sequence[str], question: str, answer: Sequence[i
 @pytest.mark.parametrize("order", [1, -1])
 def test_passages_do_not_see_each_other(count: int, order: int) -> None:
     passages = PASSAGES[:count][::order]
-    (found,) = GENERATOR.generate([Prompt(question=QUESTION, passages=passages, max_tokens=5)])
+    prompt = Prompt(question=QUESTION, passages=passages, max_tokens=5, adapters=[READER])
+    (found,) = GENERATOR.generate([prompt])
 
     expected = expected_logprobs(passages, QUESTION, found.token_ids)
     assert list(found.logprobs) == pytest.approx(expected, abs=1e-4)
@@ -63,7 +67,7 @@ def test_passages_do_not_see_each_other(count: int, order: int) -> None:
 
 def test_the_order_of_passages_does_not_matter() -> None:
     scores = [
-        GENERATOR.score([Prompt(question=QUESTION, passages=passages)], ["rye"])[0]
+        GENERATOR.score([Prompt(question=QUESTION, passages=passages, adapters=[READER])], ["rye"])[0]
         for passages in (PASSAGES, PASSAGES[::-1], [PASSAGES[1], PASSAGES[2], PASSAGES[0]])
     ]
 
@@ -72,7 +76,7 @@ def test_the_order_of_passages_does_not_matter() -> None:
 
 def test_rows_of_one_and_of_several_passages_share_a_batch() -> None:
     asked = [
-        Prompt(question=question, passages=PASSAGES[:count], max_tokens=4)
+        Prompt(question=question, passages=PASSAGES[:count], max_tokens=4, adapters=[READER])
         for question, count in [("Why?", 0), ("Who?", 1), (QUESTION, 3), ("When was that?", 2)]
     ]
     alone = [GENERATOR.generate([prompt])[0] for prompt in asked]
@@ -86,9 +90,19 @@ def test_a_passage_read_without_an_adapter_is_read_anew_with_it() -> None:
     cached = TorchGenerator(BASE, stop_tokens=(), prefix_bytes=10_000_000)
     layer = LoraLayer(torch.ones(1, 64), torch.ones(32, 1))
     worn = Adapter("a", {"model.layers.0.mlp.down_proj": layer}, BASE.fingerprint)
-    bare = Prompt(question=QUESTION, passages=PASSAGES, max_tokens=3)
-    wearing = Prompt(question=QUESTION, passages=PASSAGES, max_tokens=3, adapters=[worn])
+    bare = Prompt(question=QUESTION, passages=PASSAGES, max_tokens=3, adapters=[READER])
+    wearing = replace(bare, adapters=[READER, worn])
 
     for prompt in (bare, wearing, bare):
         (found,), (expected,) = cached.generate([prompt]), GENERATOR.generate([prompt])
         assert found.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+
+
+def test_whoever_was_not_trained_so_reads_passages_in_order() -> None:
+    prompt = Prompt(question=QUESTION, passages=PASSAGES, max_tokens=5)
+    content = "\n\n".join([*PASSAGES, QUESTION])
+    together = replace(prompt, question=content, passages=())
+
+    (found,), (expected,) = GENERATOR.generate([prompt]), GENERATOR.generate([together])
+
+    assert found.logprobs == pytest.approx(expected.logprobs, abs=1e-4)

@@ -150,6 +150,7 @@ def test_a_reader_is_trained_and_can_be_worn(
 
     assert sum(m.loss for m in marks[-5:]) < sum(m.loss for m in marks[:5])
     trained = load_task_adapter(run.checkpoint, base.fingerprint)
+    assert trained.passages_apart
     assert float(trained.layers["model.layers.1.self_attn.q_proj"].up.abs().sum()) > 0
 
 
