@@ -83,7 +83,8 @@ class AssociativeInternalizer:
         self._rank, self._max_rank, self._max_chunks = rank, max_rank, max_chunks
         settings = f"{network_hash}|{task_adapter.id}|{rank}|{max_rank}"
         settings += f"|{tower.id}" if tower else ""
-        settings += f"|{projections_hash(projections)}" if projections else ""
+        if projections:
+            settings += f"|{base.lock.run(partial(projections_hash, projections))}"
         self.fingerprint = hashlib.sha256(settings.encode()).hexdigest()
         self.paths = [f"model.layers.{n}.mlp.down_proj" for n in network.config.layers]
         """Of what is changed, layer by layer."""
