@@ -11,7 +11,7 @@ import torch
 from hybridqa.errors import AdapterMismatchError, QuestionError
 from hybridqa.models.base import BaseModel
 from hybridqa.models.decoding import Batch, Row, keeps_all
-from hybridqa.models.prefixes import Prefix, PrefixCache
+from hybridqa.models.prefixes import Prefix, PrefixCache, key_of
 from hybridqa.models.quote import Evidence, Vocabulary
 from hybridqa.models.turns import Turns
 from hybridqa.models.windows import known_beginnings
@@ -85,8 +85,15 @@ class TorchGenerator:
     def _scores(
         self, rows: Sequence[Row], targets: Sequence[list[int]], known: Sequence[Prefix | None]
     ) -> list[float]:
-        """Return the likelihood of each row's last tokens."""
-        logprobs = self.batch(rows, known).read(keep=max(map(len, targets)) + 1)
+        """Return the likelihood of each row's last tokens; what was read is kept.
+
+        An answer that is judged badly is often followed by one from the same passage and others.
+        """
+        batch = self.batch(rows, known)
+        logprobs = batch.read(keep=max(map(len, targets)) + 1)
+        if batch.joinable:
+            for n, row in enumerate(rows):
+                self.prefixes.put(key_of(row.asked), batch.prefix(n))
         scores = []
         for found, target in zip(logprobs, targets, strict=True):
             # Padding is on the left: the answer's last token is predicted before the last place.

@@ -174,6 +174,20 @@ def test_what_a_prompt_begins_with_is_read_once(
     assert read("What does it grind?") == whole
 
 
+def test_what_was_read_to_judge_an_answer_is_not_read_again(
+    batching: BatchingGenerator, watched: Watched
+) -> None:
+    judged = Prompt(question="What does it grind?", passages=PASSAGES[:1])
+    batching.score([judged], ["rye"])
+    known = len(ALONE.prompt_ids(Prompt(question="", passages=PASSAGES[:1])))
+    watched.read.clear()
+
+    several = Prompt(question="What does it grind?", passages=PASSAGES, max_tokens=1)
+    batching.generate([several])
+
+    assert sum(watched.read) < len(ALONE.prompt_ids(several)) - known / 2
+
+
 def test_scores_are_the_same_with_known_beginnings(batching: BatchingGenerator) -> None:
     prompt = Prompt(question="What does it grind?", passages=PASSAGES, max_tokens=2)
     batching.generate([prompt])
