@@ -302,7 +302,7 @@ def test_abstention_says_that_nothing_was_found(site: Site, open_tab: Open) -> N
 
 
 def test_another_way_than_the_first_is_told_with_what_led_to_it(site: Site, open_tab: Open) -> None:
-    policy = DEFAULT_POLICY.read_text().replace("min_confidence: 0.2 ", "min_confidence: 0.95 ")
+    policy = DEFAULT_POLICY.read_text().replace("min_confidence: 0.0 ", "min_confidence: 0.95 ")
     site.service.tenants.get("default").qa.put_policy(policy)
     tab = open_tab(site)
 

@@ -26,7 +26,9 @@ from hybridqa.wiring import load_policy
 CODE, CAT = "What is the gate code?", "What is the cat called?"
 NOW, GUERNICA = "What is the gate code right now?", "Who painted Guernica?"
 WALNUT, MIMI = "The gate code is walnut.", "The cat is called Mimi."
-DEFAULT = load_policy("default")
+SHIPPED = load_policy("default")
+DEFAULT = replace(SHIPPED, thresholds=replace(SHIPPED.thresholds, min_confidence=0.2))
+"""Checks confidence besides, of which the shipped policy asks nothing."""
 
 
 class Logged:

@@ -10,7 +10,7 @@ from hybridqa.config import load_yaml, validate
 from hybridqa.errors import InputError, NoLiveAdapterError, StaleDocumentError
 from hybridqa.routing.conditions import Candidate
 from hybridqa.routing.decision import accept, decide
-from hybridqa.routing.policy import Condition, Policy
+from hybridqa.routing.policy import Condition, Policy, Thresholds
 from hybridqa.types import (
     AdapterRecord,
     AdapterState,
@@ -331,7 +331,9 @@ def test_prefer_adapter_wears_it_unless_something_is_volatile() -> None:
 def test_an_adapters_answer_must_be_confident_and_supported(
     confidence: float, support: float, accepted: bool
 ) -> None:
-    verdict, reasons = accept(confidence, support, DEFAULT)
+    wary = replace(DEFAULT, thresholds=Thresholds(min_confidence=0.2, min_support=0.4))
+
+    verdict, reasons = accept(confidence, support, wary)
 
     assert verdict is accepted
     assert len(reasons) == (not confidence >= 0.2) + (not support >= 0.4)
