@@ -53,8 +53,9 @@ def _views(made: Any, given: Sequence[torch.Tensor]) -> bool:
 
 
 def test_one_thread_does_all_large_operations(tmp_path: Path) -> None:
+    document = Document(id="kettle", text=TEXT, title="Kettle", source="kettle.txt")
     with Watched() as watched, HybridQA(tmp_path / "home") as qa:
-        assert qa.ingest(Document(id="kettle", text=TEXT, title="Kettle", source="kettle.txt")).adapter
+        assert qa.ingest(document).adapter
         for question in ("How much does the kettle hold?", "How often must it be descaled?"):
             for arm in (None, Arm.ADAPTER, Arm.BOTH):
                 qa.ask(question, arm)

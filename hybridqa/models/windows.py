@@ -1,9 +1,10 @@
-"""Passages of one prompt are read apart, by a reader trained so: each sees the beginning and itself.
+"""Passages of one prompt are read apart by a reader that was trained so.
 
-The question, which comes last, sees them all. So what the model makes of a passage depends on no
-other, and is kept and used again beside any others, in any order. All passages begin at the same
-position, and the question goes on after the longest: Parallel Context Windows, Ratner et al. 2023
-(arXiv 2212.10947); that such pieces can be kept: Prompt Cache, Gim et al. 2023 (arXiv 2311.04934).
+Each sees the prompt's beginning and itself; the question, which comes last, sees them all. So what
+the model makes of a passage depends on no other, and is kept and used again beside any others, in
+any order. All passages begin at the same position, and the question goes on after the longest:
+Parallel Context Windows, Ratner et al. 2023 (arXiv 2212.10947); that such pieces can be kept:
+Prompt Cache, Gim et al. 2023 (arXiv 2311.04934).
 """
 
 from __future__ import annotations

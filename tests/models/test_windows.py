@@ -66,10 +66,11 @@ def test_passages_do_not_see_each_other(count: int, order: int) -> None:
 
 
 def test_the_order_of_passages_does_not_matter() -> None:
-    scores = [
-        GENERATOR.score([Prompt(question=QUESTION, passages=passages, adapters=[READER])], ["rye"])[0]
+    prompts = [
+        Prompt(question=QUESTION, passages=passages, adapters=[READER])
         for passages in (PASSAGES, PASSAGES[::-1], [PASSAGES[1], PASSAGES[2], PASSAGES[0]])
     ]
+    scores = [GENERATOR.score([prompt], ["rye"])[0] for prompt in prompts]
 
     assert scores == pytest.approx([scores[0]] * 3, rel=1e-4)
 
