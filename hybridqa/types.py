@@ -167,8 +167,7 @@ class Adapter:
     query: Mapping[str, torch.Tensor] | None = None
     """Of a task adapter under such adapters: as in `protocols.Pointer`."""
     passages_apart: bool = False
-    """Of a task adapter that was trained to read the passages of a prompt apart: see
-    `models.windows`."""
+    """Of a task adapter that was trained to read passages apart: see `models.windows`."""
 
 
 class AdapterState(StrEnum):

@@ -15,7 +15,7 @@ from functools import partial
 
 from hybridqa.models.decoding import Batch, Row
 from hybridqa.models.generator import TorchGenerator
-from hybridqa.models.prefixes import Prefix, key_of
+from hybridqa.models.prefixes import Prefix
 from hybridqa.models.windows import alike
 from hybridqa.protocols import Generation, Prompt
 
@@ -115,11 +115,9 @@ class BatchingGenerator:
                 known = self._compute(partial(self._generator.known, rows))
                 group = alike([row.prompt for row in rows], known)
                 judged = [waiting[n] for n in group]
-                scores = self._generator.score(
-                    [each.row.asked for each in judged],
-                    [each.answer for each in judged],
-                    [known[n] for n in group],
-                )
+                asked = [each.row for each in judged], [each.answer for each in judged]
+                found = [known[n] for n in group]
+                scores = self._compute(partial(self._generator.judge, *asked, found))
             except Exception as exc:
                 for each in judged:
                     each.future.set_exception(exc)
@@ -149,10 +147,7 @@ class BatchingGenerator:
         """Read prompts and choose the first tokens after them."""
         new = self._generator.batch(rows, known)
         new.step()
-        if new.joinable:
-            for n, row in enumerate(rows):
-                if not row.windows:  # else they are kept one by one
-                    self._generator.prefixes.put(key_of(row.asked), new.prefix(n))
+        self._generator.keep(new)
         self._deliver(new)
         return new
 

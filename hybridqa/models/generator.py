@@ -62,38 +62,27 @@ class TorchGenerator:
             run(batch.step)
         return [self.finish(row) for row in batch.rows]
 
-    def score(
-        self,
-        prompts: Sequence[Prompt],
-        answers: Sequence[str],
-        known: Sequence[Prefix | None] | None = None,
-    ) -> list[float]:
-        """Return the likelihood of each answer after its prompt; see `protocols.Generator`.
-
-        `known`, if it was asked for before, is what `known` returns.
-        """
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
+        """Return the likelihood of each answer after its prompt; see `protocols.Generator`."""
         if not prompts:
             return []
         rows = self.rows(prompts)
-        if known is None:
-            known = self._base.lock.run(lambda: self.known(rows))
+        return self._base.lock.run(lambda: self.judge(rows, answers, self.known(rows)))
+
+    def judge(
+        self, rows: Sequence[Row], answers: Sequence[str], known: Sequence[Prefix | None]
+    ) -> list[float]:
+        """Return the likelihood of each answer after a new row's prompt; what was read is kept.
+
+        An answer that is judged badly is often followed by one from the same passage and others.
+        Call it in turns: by `turns.run`.
+        """
         targets = [self._base.plain_ids(answer) + self._eos[:1] for answer in answers]
         for row, target in zip(rows, targets, strict=True):
             row.prompt += target
-        return self._base.lock.run(lambda: self._scores(rows, targets, known))
-
-    def _scores(
-        self, rows: Sequence[Row], targets: Sequence[list[int]], known: Sequence[Prefix | None]
-    ) -> list[float]:
-        """Return the likelihood of each row's last tokens; what was read is kept.
-
-        An answer that is judged badly is often followed by one from the same passage and others.
-        """
         batch = self.batch(rows, known)
         logprobs = batch.read(keep=max(map(len, targets)) + 1)
-        if batch.joinable:
-            for n, row in enumerate(rows):
-                self.prefixes.put(key_of(row.asked), batch.prefix(n))
+        self.keep(batch)
         scores = []
         for found, target in zip(logprobs, targets, strict=True):
             # Padding is on the left: the answer's last token is predicted before the last place.
@@ -191,6 +180,16 @@ class TorchGenerator:
         Passages that were not read yet are read. Call it in turns: by `turns.run`.
         """
         return known_beginnings(rows, self.prefixes, self.batch)
+
+    def keep(self, batch: Batch) -> None:
+        """Keep what a batch that was just read made of its prompts.
+
+        Not of windows: those are kept one by one, and side by side they are no prompt's beginning.
+        """
+        if self.prefixes.limit_bytes and batch.joinable:
+            for n, row in enumerate(batch.rows):
+                if not row.windows:
+                    self.prefixes.put(key_of(row.asked), batch.prefix(n))
 
     @cached_property
     def _keeps_all(self) -> bool:

@@ -74,7 +74,7 @@ class PrefixCache:
             limit_bytes: Of keys and values.
             min_tokens: Shorter beginnings are neither kept nor used.
         """
-        self._limit_bytes, self._min_tokens = limit_bytes, min_tokens
+        self.limit_bytes, self._min_tokens = limit_bytes, min_tokens
         self._used_bytes = 0
         self._kept: dict[Key, OrderedDict[int, Prefix]] = {}
         self._order: OrderedDict[int, Key] = OrderedDict()
@@ -96,7 +96,7 @@ class PrefixCache:
 
     def put(self, key: Key, prefix: Prefix) -> None:
         """Keep a prompt, unless a kept one begins almost as it does."""
-        if len(prefix.ids) < self._min_tokens or prefix.size_bytes > self._limit_bytes:
+        if len(prefix.ids) < self._min_tokens or prefix.size_bytes > self.limit_bytes:
             return
         with self._lock:
             kept = self._kept.setdefault(key, OrderedDict())
@@ -107,7 +107,7 @@ class PrefixCache:
             self._order[self._next] = key
             self._next += 1
             self._used_bytes += prefix.size_bytes
-            while self._used_bytes > self._limit_bytes:
+            while self._used_bytes > self.limit_bytes:
                 self._drop(next(iter(self._order)))
 
     def forget(self, realm: str) -> None:

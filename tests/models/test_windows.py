@@ -99,6 +99,18 @@ def test_a_passage_read_without_an_adapter_is_read_anew_with_it() -> None:
         assert found.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
 
 
+def test_windows_that_were_judged_side_by_side_are_no_beginning_of_a_prompt() -> None:
+    cached = TorchGenerator(BASE, stop_tokens=(), prefix_bytes=10_000_000)
+    passages = [passage * 5 for passage in PASSAGES]
+    cached.score([Prompt(question=QUESTION, passages=passages, adapters=[READER])], ["rye"])
+
+    one = ["\n\n".join(passages)]
+    prompt = Prompt(question=QUESTION, passages=one, max_tokens=5, adapters=[READER])
+    (found,), (expected,) = cached.generate([prompt]), GENERATOR.generate([prompt])
+
+    assert found.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+
+
 def test_whoever_was_not_trained_so_reads_passages_in_order() -> None:
     prompt = Prompt(question=QUESTION, passages=PASSAGES, max_tokens=5)
     content = "\n\n".join([*PASSAGES, QUESTION])
