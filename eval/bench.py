@@ -16,9 +16,9 @@ from hybridqa.eval.arms import SEARCHING, WEARING, ArmName, StyledArm
 from hybridqa.eval.cases import Case, Dataset
 from hybridqa.eval.rows import SpanRow
 from hybridqa.internalize.compress import take_shares
-from hybridqa.models.places import pointer_into
-from hybridqa.protocols import Internalizer, Pointer, Prompt
-from hybridqa.types import Adapter, AdapterRecord, Document, Hit, Style
+from hybridqa.models.places import part
+from hybridqa.protocols import Internalizer, Prompt
+from hybridqa.types import Adapter, AdapterRecord, Document, Hit, Places, Style
 from hybridqa.wiring import HybridQA
 
 Progress = Callable[[str, int, int], None]
@@ -47,8 +47,11 @@ def scratch(
         yield qa
 
 
-_POINTED = StyledArm(ArmName.ADAPTER, Style.QUOTE)
-"""Distilled adapters have no places, and another document's none in this one's text."""
+_RETRIEVED = StyledArm(ArmName.RETRIEVAL, Style.QUOTE)
+"""Looked through as in the engine; under `context` and `both` the model always reads."""
+_LOCATED = StyledArm(ArmName.ADAPTER, Style.QUOTE)
+"""Of the others, `distilled` is to show what its weights know, and another document's adapter has
+no places in this one's text."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -244,12 +247,16 @@ class Bench:
         elif not searching:  # the part of its document that the adapter's share was made from
             sources = self.own_hits(case)[:1]
         contexts = sources if searching or arm.arm is ArmName.CONTEXT else []
+        places = self._places(case, record) if arm == _LOCATED and record else None
+        if places and record:
+            sources = [self._documents[record.document_id]]
         prompt = Prompt(
             question=case.question,
             passages=tuple(map(_text, contexts)),
             adapters=adapters,
             quote_from=tuple(map(_text, sources)) if arm.style is Style.QUOTE else None,
-            pointer=self._pointer(record, sources) if arm == _POINTED and record else None,
+            places=places,
+            locate=arm == _RETRIEVED,
             max_tokens=self._qa.config.answer.max_tokens,
         )
         return Request(prompt=prompt, hits=hits, sources=sources, contexts=contexts, record=record)
@@ -277,13 +284,12 @@ class Bench:
             return (self.task_adapter,), None
         return self._reading, None
 
-    def _pointer(self, record: AdapterRecord, sources: Sequence[Document | Hit]) -> Pointer | None:
-        """Point as the engine does."""
-        span = span_of(sources[0])
-        if span.document != record.document_id:
-            return None
-        task = self._qa.task_adapters[record.task_adapter_id] if record.task_adapter_id else None
-        return pointer_into(self._qa.adapters.load(record), task, span.start, span.end)
+    def _places(self, case: Case, record: AdapterRecord) -> Places | None:
+        """Return where the engine would look: at what is found in the adapter's document."""
+        places = self._qa.adapters.load(record).places
+        chunks = [hit.chunk for hit in self.own_hits(case)]
+        own = [(c.start, c.end) for c in chunks if c.document_id == record.document_id]
+        return part(places, own) if places else None
 
     def _record(
         self, arm: ArmName, case: Case, hits: Sequence[Hit]

@@ -63,6 +63,11 @@ class InternalizeConfig:
     """Checkpoint folder of the hypernetwork, of the internalizer's kind; `embedded` ships with the
     package and is associative."""
 
+    locator: str | None = "embedded"
+    """Folder of what keeps places of documents beside their adapters and finds answers there, and
+    in retrieved passages; `embedded` ships with the package. Without, the model quotes by itself,
+    which is better where it reads well."""
+
     rank: Annotated[int, Field(ge=1, le=256)] = 16
     """Rank that each chunk's update is compressed to; chunks stand side by side in an adapter. A
     Perceiver has a rank of its own."""

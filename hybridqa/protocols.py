@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from hybridqa.types import Adapter, Chunk, Document, Hit, Internalized, Places
+from hybridqa.types import Adapter, Chunk, Document, Hit, Internalized, Place, Places
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
 
 
@@ -125,15 +124,25 @@ class Internalizer(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Pointer:
-    """Lets what the model makes of a question choose where in a text the answer begins."""
+class Locator(Protocol):
+    """Finds answers in what it kept of a text, without reading that again."""
 
-    query: Mapping[str, torch.Tensor]
-    """By module path, (d_in, width): what enters these modules at the prompt's last token, times
-    these, adds up to the query."""
-    places: Places
-    """`starts` are characters of the text."""
+    @property
+    def fingerprint(self) -> str:
+        """Hash of weights and settings: places of another locator are not understood."""
+        ...
+
+    def keep(self, chunks: Sequence[Chunk]) -> Places:
+        """Return the places of a document, given its chunks in order."""
+        ...
+
+    def locate(self, question: str, places: Places) -> Place | None:
+        """Return where a question is likeliest answered; `None` if there are no places.
+
+        Raises:
+            ModelError: The places are another locator's.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +156,12 @@ class Prompt:
     """Worn together for this request only: a task adapter, then document adapters."""
     quote_from: Sequence[str] | None = None
     """If given, the answer must be a literal span of one of these texts."""
-    pointer: Pointer | None = None
-    """With `quote_from` of one text: chooses where the quotation begins, where it is sure enough,
-    instead of the model's own likeliest token."""
+    places: Places | None = None
+    """With `quote_from` of one text, its places, if they are to be looked at instead: what the
+    locator finds there is the answer, and no token is generated."""
+    locate: bool = False
+    """With `quote_from` the passages: what a locator finds in one of them, and is sure of, is the
+    answer; only else the model reads them."""
     max_tokens: int = 48
     realm: str = ""
     """Whose prompt it is: nothing a generator keeps of it serves another realm."""
@@ -162,13 +174,13 @@ class Generation:
     text: str
     token_ids: Sequence[int]
     logprobs: Sequence[float]
-    """Of each token (end of sequence included) under the *unconstrained* distribution."""
+    """Of each token (end of sequence included) under the *unconstrained* distribution; of an answer
+    that a locator found, its share's."""
     span: tuple[int, int, int] | None
     """With `quote_from`: (index of the text, start, end) such that the quoted characters are
     `quote_from[index][start:end]`; `None` if nothing was quoted (the model abstained)."""
-    pointed: float | None = None
-    """Where a `pointer` chose: the share of all places, in [0, 1], that the quotation's beginning
-    had."""
+    located: bool = False
+    """Whether a locator found it: then no token was generated."""
     abstained: bool
     prompt_tokens: int
     first_token_s: float
@@ -177,7 +189,7 @@ class Generation:
 
     @property
     def confidence(self) -> float:
-        """Geometric mean of the tokens' probabilities, in [0, 1]; 0 without tokens."""
+        """Geometric mean of the probabilities, in [0, 1]; 0 without any."""
         return math.exp(sum(self.logprobs) / len(self.logprobs)) if self.logprobs else 0.0
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from hybridqa.engines.retrieve import Retriever
     from hybridqa.internalize.associative import AssociativeInternalizer
     from hybridqa.internalize.hypernetwork import AssociativeHypernetwork
+    from hybridqa.internalize.locator import TorchLocator
     from hybridqa.models.base import BaseModel
     from hybridqa.stores.catalog import Catalog
 
@@ -422,35 +423,63 @@ def tiny_network(
 
 
 def tiny_associative(
-    base: BaseModel, rank: int = 8, max_rank: int = 64, seed: int = 0, pointing: bool = False
+    base: BaseModel, rank: int = 8, max_rank: int = 64, seed: int = 0
 ) -> AssociativeInternalizer:
-    """Return an internalizer with random weights for the last two layers of `tiny_model`.
-
-    If `pointing`, its adapters have places, with keys of width 16.
-    """
+    """Return an internalizer with random weights for the last two layers of `tiny_model`."""
     import torch
 
     from hybridqa.internalize.associative import AssociativeInternalizer
 
     generator = torch.Generator().manual_seed(seed)
     network = tiny_network(base, generator)
-    layers = network.config.layers
     task = {"model.layers.1.mlp.down_proj": LoraLayer(torch.ones(1, _D_IN), torch.ones(_D_OUT, 1))}
-    projections = query = None
-    if pointing:
-        sides = torch.randn(2, 2, _D_IN, 16, generator=generator) / 8
-        projections = dict(zip(layers, sides[0], strict=True))
-        query = {
-            f"model.layers.{n}.mlp.down_proj": matrix
-            for n, matrix in zip(layers, sides[1], strict=True)
-        }
     return AssociativeInternalizer(
         base,
         network.eval().requires_grad_(False),
-        Adapter("task", task, base.fingerprint, query=query),
+        Adapter("task", task, base.fingerprint),
         "hash",
-        projections=projections,
         rank=rank,
         max_rank=max_rank,
         max_chunks=8,
     )
+
+
+def tiny_encoder(folder: Path) -> Path:
+    """Write a random BERT that reads letters, whose words are single letters and `##` ones."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    letters = [chr(n) for n in range(33, 127) if not chr(n).isupper()]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters]
+    vocabulary += [f"##{letter}" for letter in letters]
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    BertTokenizer.from_pretrained(folder).save_pretrained(folder)
+    return folder
+
+
+def tiny_locator() -> TorchLocator:
+    """Return a locator with random weights over `tiny_encoder`, which finds something anywhere."""
+    import tempfile
+
+    from hybridqa.internalize.locator import TorchLocator, load_encoder
+    from hybridqa.internalize.locator_network import LocatorConfig, LocatorNetwork
+    from hybridqa.models.turns import Turns
+
+    with tempfile.TemporaryDirectory() as folder:
+        encoder, tokenizer, fingerprint = load_encoder(str(tiny_encoder(Path(folder))))
+    config = LocatorConfig(
+        encoder_fingerprint=fingerprint, lower=1, width=16, piece_tokens=45, span_tokens=8
+    )
+    network = LocatorNetwork(config, encoder).eval().requires_grad_(False)
+    return TorchLocator(network, tokenizer, "ab" * 32, Turns())

@@ -138,18 +138,39 @@ class LoraLayer:
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Where in its document an adapter may find an answer's beginning: one place a token.
+    """What a locator kept of a document: one place a token.
 
-    How much a question's query resembles a place's key tells how likely the answer begins there.
+    A text is kept in pieces, each with a place before its first token and one behind its last,
+    which have no characters.
     """
 
-    keys: torch.Tensor
+    states: torch.Tensor
     """Shape (places, width), int8."""
     scales: torch.Tensor
-    """Shape (places,), float32: the largest magnitude of each key, over 127."""
-    starts: torch.Tensor
-    """Shape (places,), int64, ascending: the character of the document's text at which it would
-    begin."""
+    """Shape (places,), float32: the largest magnitude of each state, over 127."""
+    spans: torch.Tensor
+    """Shape (places, 2), int32: characters (start, end) of the document's text, ascending."""
+    begins: torch.Tensor
+    """Shape (places,), bool: whether an answer may begin there."""
+    closes: torch.Tensor
+    """Shape (places,), bool: whether one may end there."""
+    pieces: torch.Tensor
+    """Shape (pieces,), int64, ascending: the first place of each."""
+    locator: str
+    """Fingerprint of what kept them: a SHA-256 in hexadecimal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a locator finds a question answered."""
+
+    start: int
+    end: int
+    """Characters of the document's text, or of a part of it."""
+    share: float
+    """Of this span among all spans of its piece and "nowhere", in [0, 1]."""
+    nowhere: float
+    """The share of "nowhere"."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,9 +184,7 @@ class Adapter:
     model_fingerprint: str
     """Of the base model whose weights the factors were made for."""
     places: Places | None = None
-    """Of a document, if its internalizer makes such."""
-    query: Mapping[str, torch.Tensor] | None = None
-    """Of a task adapter under such adapters: as in `protocols.Pointer`."""
+    """Of a document, if a locator kept such."""
     passages_apart: bool = False
     """Of a task adapter that was trained to read passages apart: see `models.windows`."""
 

@@ -161,7 +161,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def with_model(folder: Path, reader: str | None = None, internalizer: str = "none") -> Config:
     return Config(
         model=ModelConfig(name=str(folder), dtype="float32", device="cpu", reader=reader),
-        internalize=InternalizeConfig(internalizer=internalizer),  # type: ignore[arg-type]
+        internalize=InternalizeConfig(internalizer=internalizer, locator=None),  # type: ignore[arg-type]
     )
 
 

@@ -6,8 +6,8 @@ A document's adapter is asked, worn whole, and its answer cited in several ways:
 - `keys+text`: of the places where the document says the answer, that which carried it most; none
   where it does not say it;
 - `keys-unworn`: as `keys`, with the activations of the model that does not wear the adapter;
-- `places`: as `keys`, by the short keys that the adapter holds, if it does: where the engine begins
-  to quote, if the place's share is large enough;
+- `places`: where the locator finds the question answered in the places that the adapter holds: what
+  the engine quotes;
 - `text`: what the engine does: the first passage found for the question that says the answer.
 """
 
@@ -30,9 +30,7 @@ from hybridqa.eval.grid import Grid, percent
 from hybridqa.eval.probes.lab import Lab, Made, OpenHome, Refusal, answer_of, at_least, told
 from hybridqa.eval.statistics import Interval, wilson
 from hybridqa.internalize.associative import AssociativeInternalizer
-from hybridqa.internalize.attribution import Attribution, attribute, entering
-from hybridqa.models.places import pointer_into, shares
-from hybridqa.protocols import Prompt
+from hybridqa.internalize.attribution import Attribution, attribute
 from hybridqa.wiring import HybridQA
 
 
@@ -129,11 +127,12 @@ def run_attribution(
         )
     with scratch(config, open_home) as qa:
         lab = Lab(qa)
-        internalizer = lab.internalizer
+        name = lab.internalizer.name
+        internalizer = qa.associative if name == "associative" else None
         if not isinstance(internalizer, AssociativeInternalizer):
             raise InputError(
-                f"The internalizer is `{internalizer.name}`, and only an associative one has keys. "
-                "Set `internalize: internalizer: associative`."
+                f"The internalizer is `{name}`, and only an associative one has keys. Set "
+                "`internalize: internalizer: associative`."
             )
         made = _made(lab, dataset, asked)
         rows: list[AttributionRow] = []
@@ -183,7 +182,7 @@ def _cited(
         Way.KEYS: _first(places),
         Way.KEYS_TEXT: _first(said),
         Way.KEYS_UNWORN: _first(unworn),
-        Way.PLACES: _pointed(lab, internalizer, prompt, made),
+        Way.PLACES: _located(lab, case.question, made),
         Way.TEXT: (support.start, support.end, generation.confidence) if support else None,
     }
     gold = [(span.start, span.end) for span in case.spans if span.document == document.id]
@@ -203,19 +202,10 @@ def _cited(
     ]
 
 
-def _pointed(
-    lab: Lab, internalizer: AssociativeInternalizer, prompt: Prompt, made: Made
-) -> tuple[int, int, float] | None:
-    adapter, base, layers = made.internalized.adapter, lab.qa.base, internalizer.layers
-    pointer = pointer_into(adapter, internalizer.task_adapter, 0, len(made.document.text))
-    if pointer is None:
-        return None
-    inputs = base.lock.run(lambda: entering(base, prompt, layers))
-    by_path = zip(internalizer.paths, inputs, strict=True)
-    found = shares(pointer, {path: x for path, x in by_path if path in pointer.query})
-    best = int(found.argmax())
-    start = int(pointer.places.starts[best])
-    return start, start, float(found[best])
+def _located(lab: Lab, question: str, made: Made) -> tuple[int, int, float] | None:
+    locator, places = lab.qa.locator, made.internalized.adapter.places
+    found = locator.locate(question, places) if locator and places else None
+    return (found.start, found.end, found.share) if found else None
 
 
 def _first(places: Sequence[Attribution]) -> tuple[int, int, float] | None:

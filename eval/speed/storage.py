@@ -117,9 +117,9 @@ def adapter_bytes(adapter: Adapter) -> int:
 
 def _bytes_per_place(adapter: Adapter) -> float:
     places = adapter.places
-    if places is None or not len(places.starts):
+    if places is None or not len(places.scales):
         return 0.0
-    return sum(tensor.nbytes for tensor in tensors_of(adapter).values()) / len(places.starts)
+    return sum(tensor.nbytes for tensor in tensors_of(adapter).values()) / len(places.scales)
 
 
 def _made_up(count: int, dimension: int, seed: int) -> Iterator[IndexedChunk]:

@@ -23,10 +23,10 @@ def train(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a hypernetwork or a reader; can be stopped and gone on with at any time.
+    """Train a hypernetwork, a reader or a locator; can be stopped and gone on with at any time.
 
-    DIR/checkpoint is what `internalize: hypernetwork:` or `model: reader:` takes; DIR/curves.png
-    shows how it went.
+    DIR/checkpoint is what `internalize: hypernetwork:`, `model: reader:` or `internalize: locator:`
+    takes; DIR/curves.png shows how it went.
     """
     session = Session.of(context, None, None, as_json)
     with reported(session.json):

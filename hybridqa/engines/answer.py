@@ -224,10 +224,12 @@ class Answerer:
     def _from_adapter(self, task: _Task, record: AdapterRecord) -> _Made:
         hits, document = task.routed.hits, task.routed.candidates[0].record.document
         number = best_share(record, hits)
-        start, end = record.shares[number]
-        quote = document.text[start:end] if task.style is Style.QUOTE else None
+        text = document.text if task.style is Style.QUOTE else None
+        own = [hit.chunk for hit in hits if hit.chunk.document_id == document.id]
+        looked_at = [(chunk.start, chunk.end) for chunk in own]
         with task.meter.watch.stage("load_adapter"):
-            prompt = self._prompts.worn(task.question, record, number, quote)
+            prompt = self._prompts.worn(task.question, record, number, text, looked_at)
+        start = 0 if prompt.places else record.shares[number][0]
         generation = task.meter.generate(prompt)
         with task.meter.watch.stage("verify"):
             citation = find_support(generation.text, hits)
@@ -242,13 +244,16 @@ class Answerer:
     ) -> float | None:
         """Return how likely the reader finds an answer given the one passage that it stands in.
 
-        Reading one passage without writing is a fraction of the work of answering from several.
+        Reading one passage without writing is a fraction of the work of answering from several. A
+        locator that found the answer has looked at the passage already.
         """
         inside = [hit for hit in task.routed.hits if citation and within(citation, [hit])]
         if not inside:
             return 0.0
         if not task.routed.policy.checks.support:
             return None
+        if generation.located:
+            return generation.confidence
         return task.meter.score(
             self._prompts.check(task.question, inside[0].chunk.text), generation
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hybridqa.internalize.compress import take_shares
-from hybridqa.models.places import pointer_into
+from hybridqa.models.places import part
 from hybridqa.protocols import Prompt
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.types import Adapter, AdapterRecord
@@ -35,14 +35,23 @@ class Prompts:
             realm=self._realm,
         )
 
-    def worn(self, question: str, record: AdapterRecord, number: int, quote: str | None) -> Prompt:
+    def worn(
+        self,
+        question: str,
+        record: AdapterRecord,
+        number: int,
+        text: str | None,
+        looked_at: Sequence[tuple[int, int]] = (),
+    ) -> Prompt:
         """Wear a share of an adapter.
 
         Args:
             question: With nothing to read.
             record: Of the adapter.
             number: Of the share.
-            quote: What may be quoted; `None` leaves the wording free.
+            text: The document's, if it is to be quoted: all of it where its places are looked at,
+                or else what the share was made from. `None` leaves the wording free.
+            looked_at: Spans of the text whose places are looked at.
 
         Raises:
             CorruptAdapterError: Its files are damaged.
@@ -50,11 +59,15 @@ class Prompts:
         whole = self._adapters.load(record)
         share = take_shares(whole, [number], len(record.shares))
         task = self._task_adapters[record.task_adapter_id] if record.task_adapter_id else None
+        places = quoted = None
+        if text is not None:
+            places = part(whole.places, looked_at) if whole.places else None
+            quoted = text if places else text[slice(*record.shares[number])]
         return Prompt(
             question=question,
             adapters=(task, share) if task else (share,),
-            quote_from=None if quote is None else (quote,),
-            pointer=None if quote is None else pointer_into(whole, task, *record.shares[number]),
+            quote_from=None if quoted is None else (quoted,),
+            places=places,
             max_tokens=self._max_tokens,
             realm=self._realm,
         )
@@ -85,6 +98,7 @@ class Prompts:
             passages=passages,
             adapters=(*self._reading, *share),
             quote_from=passages if quoting else None,
+            locate=quoting and worn is None,
             max_tokens=self._max_tokens,
             realm=self._realm,
         )

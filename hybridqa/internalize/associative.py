@@ -6,7 +6,6 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,21 +16,12 @@ from hybridqa.errors import DocumentTooLongError, InternalizeError
 from hybridqa.internalize.checkpoint import load_checkpoint
 from hybridqa.internalize.compress import compress_batch
 from hybridqa.internalize.hypernetwork import AssociativeHypernetwork
-from hybridqa.internalize.places import (
-    Projections,
-    beginnings,
-    load_projections,
-    projections_hash,
-    short_keys,
-)
 from hybridqa.models.base import BaseModel
 from hybridqa.models.capture import read
-from hybridqa.models.places import packed
 from hybridqa.models.states import both_ways
 from hybridqa.stores.peft_folder import adapter_id, document_origin
-from hybridqa.stores.places import tensors_of
 from hybridqa.stores.task_adapters import load_task_adapter
-from hybridqa.types import Adapter, Chunk, Document, Internalized, LoraLayer, Places
+from hybridqa.types import Adapter, Chunk, Document, Internalized, LoraLayer
 
 TASK_ADAPTER = "task_adapter"
 """Folder in a checkpoint with the adapter that was trained together with the network."""
@@ -57,7 +47,6 @@ class AssociativeInternalizer:
         task_adapter: Adapter,
         network_hash: str,
         tower: Adapter | None = None,
-        projections: Projections | None = None,
         *,
         rank: int,
         max_rank: int,
@@ -71,20 +60,16 @@ class AssociativeInternalizer:
             task_adapter: Trained together with the network, to be worn under its adapters.
             network_hash: Of the network's checkpoint.
             tower: Worn by the layers that read both ways, if the network has such.
-            projections: Make the keys of places, if adapters are to have such.
             rank: That each chunk's update is compressed to.
             max_rank: Of a whole adapter; documents of many chunks get less rank for each.
             max_chunks: Longer documents are refused.
 
         """
         self._base, self._network, self._tower = base, network, tower
-        self.projections = projections
         self.task_adapter = task_adapter
         self._rank, self._max_rank, self._max_chunks = rank, max_rank, max_chunks
         settings = f"{network_hash}|{task_adapter.id}|{rank}|{max_rank}"
         settings += f"|{tower.id}" if tower else ""
-        if projections:
-            settings += f"|{base.lock.run(partial(projections_hash, projections))}"
         self.fingerprint = hashlib.sha256(settings.encode()).hexdigest()
         self.paths = [f"model.layers.{n}.mlp.down_proj" for n in network.config.layers]
         """Of what is changed, layer by layer."""
@@ -111,7 +96,6 @@ class AssociativeInternalizer:
             task_adapter,
             digest,
             tower,
-            load_projections(folder),
             rank=rank,
             max_rank=max_rank,
             max_chunks=max_chunks,
@@ -141,11 +125,8 @@ class AssociativeInternalizer:
         downs: list[list[Tensor]] = [[] for _ in self.paths]
         ups: list[list[Tensor]] = [[] for _ in self.paths]
         energies: list[float] = []
-        short: list[Tensor] = []
         run = self._base.lock.run
         for written in self._write(sequences, together):
-            if self.projections:
-                short += run(partial(short_keys, written[0], self.layers, self.projections))
             compressed = run(partial(_compressed, written, together, rank))
             for n, (down, up, kept) in enumerate(compressed):
                 downs[n].extend(down)
@@ -159,29 +140,16 @@ class AssociativeInternalizer:
                 for n, path in enumerate(self.paths)
             }
         )
-        places = run(partial(self._places, chunks, short)) if short else None
         fingerprint = self._base.fingerprint
         origin = document_origin(document.id, document.content_hash)
-        adapter = Adapter("", layers, fingerprint, places)
-        own = adapter_id(layers, fingerprint, origin, tensors_of(adapter))
         return Internalized(
-            adapter=replace(adapter, id=own),
+            adapter=Adapter(adapter_id(layers, fingerprint, origin), layers, fingerprint),
             task_adapter=self.task_adapter,
             rank=rank * len(groups),
             energy=sum(energies) / len(energies),
             shares=tuple((group[0].start, group[-1].end) for group in groups),
             seconds=time.perf_counter() - began,
         )
-
-    def _places(self, chunks: Sequence[Chunk], short: Sequence[Tensor]) -> Places:
-        """Return the places of all chunks, in one frame: that of the document."""
-        keys, starts = [], []
-        for chunk, rows in zip(chunks, short, strict=True):
-            _, spans = self._base.plain_tokens(chunk.text)
-            begin = beginnings(chunk.text, spans)
-            keys.append(rows[: len(begin)])
-            starts += [chunk.start + start for start in begin]
-        return packed(torch.cat(keys), starts)
 
     @property
     def layers(self) -> range:

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
+def torch_device(name: str) -> torch.device:
+    """Return a device by torch's name for it; `auto` is a GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
 @dataclass(frozen=True, eq=False)
 class BaseModel:
     """A frozen model. Nothing in hybridqa ever changes its weights."""
@@ -125,8 +132,7 @@ class BaseModel:
                 f"Model `{name}` cannot be loaded from `{folder}`: {exc}. It must be a causal "
                 "language model that transformers knows without remote code."
             ) from exc
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = torch_device(device).type if device == "auto" else device
         try:
             model = model.to(device).eval().requires_grad_(False)
         except (RuntimeError, AssertionError) as exc:  # unknown, absent, or out of its memory

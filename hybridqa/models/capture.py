@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,25 +34,6 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
     decoder = getattr(model, str(getattr(model, "base_model_prefix", "model")))
     layers: nn.ModuleList = decoder.layers
     return layers
-
-
-@contextmanager
-def last_inputs(model: nn.Module, paths: Iterable[str]) -> Iterator[dict[str, Tensor]]:
-    """Let a block know what enters some linear layers at the last place: (batch, d_in) by path."""
-    found: dict[str, Tensor] = {}
-
-    def keep(path: str):  # type: ignore[no-untyped-def]
-        def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            found[path] = args[0][:, -1]
-
-        return hook
-
-    handles = [model.get_submodule(p).register_forward_pre_hook(keep(p)) for p in paths]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def read(

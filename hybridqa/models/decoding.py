@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from hybridqa.models.base import BaseModel
-from hybridqa.models.capture import last_inputs
 from hybridqa.models.lora import stack, worn
-from hybridqa.models.places import LEAST_SHARE, shares
 from hybridqa.models.prefixes import Prefix
 from hybridqa.models.quote import Evidence, QuoteState
-from hybridqa.protocols import Pointer, Prompt
+from hybridqa.protocols import Prompt
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
@@ -42,8 +40,6 @@ class Row:
     state: QuoteState | None = None
     quoted: QuoteState | None = None
     """The last state in which the answer was a span of whole words."""
-    pointed: float | None = None
-    """The share of all places that the answer's beginning had, if it was pointed to."""
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     first_token_s: float = 0.0
@@ -53,24 +49,6 @@ class Row:
     def __post_init__(self) -> None:
         if self.evidence is not None:
             self.state = self.evidence.start
-
-    @property
-    def pointer(self) -> Pointer | None:
-        """What is to choose the answer's beginning, before that is chosen."""
-        return None if self.tokens else self.asked.pointer
-
-    def begin(self, shares: Tensor) -> None:
-        """Begin to quote at the likeliest place where a word begins, if it is likely enough."""
-        if self.evidence is None or self.asked.pointer is None:
-            return
-        starts = self.asked.pointer.places.starts
-        for place in shares.argsort(descending=True).tolist():
-            if shares[place] < LEAST_SHARE:
-                return
-            state = self.evidence.start_at(int(starts[place]))
-            if state is not None:
-                self.state, self.pointed = state, float(shares[place])
-                return
 
     def allowed(self, eos: Sequence[int]) -> list[int] | None:
         """Return the tokens that may come next; `None` allows all."""
@@ -164,14 +142,7 @@ class Batch:
 
     def step(self) -> None:
         """Every unfinished row gets a token."""
-        pointers = [row.pointer for row in self.rows]
-        paths = {path for pointer in pointers if pointer for path in pointer.query}
-        with last_inputs(self._base.model, paths) as inputs:
-            logprobs = self.read(keep=1)[:, -1]
-        for n, pointer in enumerate(pointers):
-            if pointer:
-                entering = {path: inputs[path][n] for path in pointer.query}
-                self.rows[n].begin(shares(pointer, entering))
+        logprobs = self.read(keep=1)[:, -1]
         best = logprobs.argmax(-1).tolist()
         tokens = [self._choose(row, logprobs[n], best[n]) for n, row in enumerate(self.rows)]
         self._ids = self._ids.new_tensor(tokens)[:, None]

@@ -75,7 +75,7 @@ class SentenceTransformerEmbedder:
             ModelError: The model cannot be found or loaded.
         """
         lock = lock or Turns()
-        folder = _local_folder(name_or_path)
+        folder = local_folder(name_or_path)
         fingerprint = _fingerprint(folder)
 
         from sentence_transformers import SentenceTransformer
@@ -123,8 +123,12 @@ class SentenceTransformerEmbedder:
         return vectors
 
 
-def _local_folder(name_or_path: str) -> Path:
-    """Return the folder of a model, fetching it from the hub only if it is nowhere here."""
+def local_folder(name_or_path: str) -> Path:
+    """Return the folder of a model, fetching it from the hub only if it is nowhere here.
+
+    Raises:
+        ModelError: It is nowhere.
+    """
     if name_or_path == "embedded":
         if find_spec(_EMBEDDED_PACKAGE) is None:
             return _hub_folder(EMBEDDED_HUB_ID)

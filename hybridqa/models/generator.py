@@ -237,7 +237,6 @@ class TorchGenerator:
             token_ids=tuple(row.tokens),
             logprobs=tuple(row.logprobs),
             span=span,
-            pointed=row.pointed,
             abstained=abstained,
             prompt_tokens=len(row.prompt),
             first_token_s=row.first_token_s,

@@ -1,68 +1,114 @@
-"""Point to where an answer begins: a question's query against the keys of a text's places."""
+"""What is kept of a text's tokens, in 8 bits: packed, unpacked, and taken in part."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hybridqa.protocols import Pointer
-from hybridqa.types import Adapter, Places
+from hybridqa.types import Places
 
-LEAST_SHARE = 0.15
-"""Of the likeliest place, below which the model's own choice is better: set on development sets."""
 _STEPS = 127
 
 
-def shares(pointer: Pointer, entering: Mapping[str, Tensor]) -> Tensor:
-    """Return the share of each place in the answer's beginning, (places,); they sum to 1.
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A piece of a text, as it was read: with a place before and one behind its tokens."""
+
+    states: Tensor
+    """(places, width), float32."""
+    spans: Tensor
+    """(places, 2)."""
+    begins: Tensor
+    closes: Tensor
+
+
+def packed(
+    pieces: Sequence[Tensor],
+    spans: Sequence[tuple[int, int]],
+    begins: Sequence[bool],
+    closes: Sequence[bool],
+    locator: str,
+) -> Places:
+    """Return places with their states in 8 bits.
 
     Args:
-        pointer: With at least one place.
-        entering: By module path, (d_in,): what enters each module of `pointer.query`.
+        pieces: States of each, (tokens + 2, width): those of its tokens, one before, one behind.
+        spans: Characters of the tokens of all pieces.
+        begins: Where an answer may begin, one a token; the next likewise.
+        closes: Where one may end.
+        locator: Fingerprint of what kept them.
     """
-    parts = [x.float() @ pointer.query[path].to(x.device).float() for path, x in entering.items()]
-    query, places = torch.stack(parts).sum(0), pointer.places
-    return ((places.keys.to(query).float() @ query) * places.scales.to(query)).softmax(0)
-
-
-def packed(keys: Tensor, starts: Sequence[int]) -> Places:
-    """Return places with their keys in 8 bits.
-
-    Args:
-        keys: (places, width).
-        starts: Characters, one a place.
-    """
-    keys = keys.float()
-    scales = keys.abs().amax(-1).clamp(min=1e-12) / _STEPS
-    rounded = (keys / scales[:, None]).round().to(torch.int8)
-    return Places(rounded.cpu(), scales.cpu(), torch.tensor(starts, dtype=torch.long))
-
-
-def pointer_into(adapter: Adapter, task: Adapter | None, start: int, end: int) -> Pointer | None:
-    """Return what points into a span of an adapter's document, if the adapter has places there.
-
-    Args:
-        adapter: Of the document, whole.
-        task: Under it.
-        start: First character of the span.
-        end: Of the span.
-    """
-    if adapter.places is None or task is None or task.query is None:
-        return None
-    inside = part(adapter.places, start, end)
-    return Pointer(query=task.query, places=inside) if len(inside.starts) else None
-
-
-def part(places: Places, start: int, end: int) -> Places:
-    """Return the places from one character up to, not including, another; those count from it."""
-    # Views, and NumPy for the rest: no thread has to compute (see `models.turns`).
-    starts = places.starts.numpy()
-    first, last = np.searchsorted(starts, [start, end]).tolist()
+    lengths = [len(piece) for piece in pieces]
+    width = pieces[0].shape[1] if pieces else 0
+    firsts = np.cumsum([0, *lengths], dtype=np.int64)[:-1]
+    total = sum(lengths)
+    at = np.ones(total, dtype=bool)  # of tokens
+    at[firsts] = at[firsts + np.array(lengths, dtype=int) - 1] = False
+    edges = np.zeros((total, 2), dtype=np.int32)
+    edges[at] = np.array(spans, dtype=np.int32).reshape(-1, 2)
+    for first, length in zip(firsts.tolist(), lengths, strict=True):
+        if length > 2:
+            edges[first] = edges[first + 1, 0]
+            edges[first + length - 1] = edges[first + length - 2, 1]
+    flags = np.zeros((2, total), dtype=bool)
+    flags[:, at] = np.array([begins, closes], dtype=bool).reshape(2, -1)
+    states = np.concatenate([np.zeros((0, width), np.float32), *(p.numpy() for p in pieces)])
+    scales = np.maximum(np.abs(states).max(-1, initial=0), 1e-12) / _STEPS
     return Places(
-        places.keys[first:last],
-        places.scales[first:last],
-        torch.from_numpy(starts[first:last] - start),
+        torch.from_numpy(np.round(states / scales[:, None]).astype(np.int8)),
+        torch.from_numpy(scales.astype(np.float32)),
+        torch.from_numpy(edges),
+        torch.from_numpy(flags[0]),
+        torch.from_numpy(flags[1]),
+        torch.from_numpy(firsts.astype(np.int64)),
+        locator,
+    )
+
+
+def unpacked(places: Places) -> Iterator[Piece]:
+    """Yield the pieces of a text."""
+    edges = [*places.pieces.tolist(), len(places.scales)]
+    for first, last in pairwise(edges):
+        yield Piece(
+            places.states[first:last].float() * places.scales[first:last, None],
+            places.spans[first:last],
+            places.begins[first:last],
+            places.closes[first:last],
+        )
+
+
+def part(places: Places, spans: Sequence[tuple[int, int]]) -> Places:
+    """Return the pieces that lie in any of some spans (start, end) of the text."""
+    # By NumPy: no thread has to compute (see `models.turns`).
+    edges = list(pairwise([*places.pieces.tolist(), len(places.scales)]))
+    characters = places.spans.numpy()
+    inside = [
+        (first, last)
+        for first, last in edges
+        if any(
+            start <= int(characters[first, 0]) and int(characters[last - 1, 1]) <= end
+            for start, end in spans
+        )
+    ]
+    if len(inside) == len(edges):
+        return places
+    rows = np.concatenate([np.arange(0), *(np.arange(a, b) for a, b in inside)])
+    firsts = np.cumsum([0, *(b - a for a, b in inside)], dtype=np.int64)[:-1]
+
+    def taken(tensor: Tensor) -> Tensor:
+        return torch.from_numpy(tensor.numpy()[rows])
+
+    return Places(
+        taken(places.states),
+        taken(places.scales),
+        taken(places.spans),
+        taken(places.begins),
+        taken(places.closes),
+        torch.from_numpy(firsts),
+        places.locator,
     )

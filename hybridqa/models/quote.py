@@ -119,21 +119,12 @@ class Evidence:
         self._buffer = "".join(buffer)
         self._word_ends = ends
         self._texts = len(texts)
-        self._begins = {self._origin[at][1]: at for at in starts if self._origin[at][0] == 0}
         self._start = QuoteState(frozenset(starts), first=True)
         self._first = self._next(self._start)
 
     @property
     def start(self) -> QuoteState:
         return self._start
-
-    def start_at(self, character: int) -> QuoteState | None:
-        """Return the start of a quotation that begins at a character of the first text.
-
-        `None` where no word begins.
-        """
-        begin = self._begins.get(character)
-        return None if begin is None else QuoteState(frozenset([begin]), first=True)
 
     def allowed(self, state: QuoteState) -> Mapping[int, frozenset[int]]:
         """Return the tokens that may come next, each with the places where it would end."""

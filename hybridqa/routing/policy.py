@@ -79,12 +79,11 @@ class Thresholds:
     """The best hits disagree if another document's comes so close in cosine."""
 
     min_confidence: Share = 0.0
-    """Confidence below which an adapter's answer is not trusted. It says little of quotations,
-    whose beginning the adapter's places choose; support says more."""
+    """Confidence below which an adapter's answer is not trusted."""
 
-    min_support: Share = 0.7
-    """Likelihood, to a reader of the passage an adapter's answer was found in, below which the
-    evidence does not support the answer."""
+    min_support: Share = 0.5
+    """Likelihood, to the locator that found an adapter's answer, or else to a reader of the passage
+    it was found in, below which the evidence does not support the answer."""
 
     min_retrieval_confidence: Share = 0.5
     """Confidence below which an answer from retrieved passages is withheld."""

@@ -1,4 +1,4 @@
-"""What goes beside an adapter's PEFT files: a document's places, or what finds them."""
+"""What goes beside an adapter's PEFT files: a document's places."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ if TYPE_CHECKING:
 
 PLACES_FILE = "places.safetensors"
 """In a document adapter's folder."""
-QUERY_FILE = "query.safetensors"
-"""In a task adapter's folder."""
+_TENSORS = ("states", "scales", "spans", "begins", "closes", "pieces")
 
 
 def tensors_of(adapter: Adapter) -> dict[str, torch.Tensor]:
     """Return all tensors of an adapter that are no factors, by name."""
-    query = {f"query.{path}": tensor for path, tensor in (adapter.query or {}).items()}
-    return query | (_named(adapter.places) if adapter.places else {})
+    return _named(adapter.places) if adapter.places else {}
 
 
 def write_places(folder: Path, places: Places) -> None:
     """Write a document's places into an adapter's folder; durable when this returns."""
-    _write(folder / PLACES_FILE, _named(places))
+    from safetensors.torch import save
+
+    named = {name: tensor.contiguous() for name, tensor in _named(places).items()}
+    write_durably(folder / PLACES_FILE, save(named))
 
 
 def read_places(folder: Path) -> Places | None:
@@ -36,55 +37,38 @@ def read_places(folder: Path) -> Places | None:
     Raises:
         CorruptAdapterError: They are damaged.
     """
-    import torch
-
-    named = _read(folder / PLACES_FILE)
+    path = folder / PLACES_FILE
+    named = _read(path)
     if named is None:
         return None
-    try:
-        places = Places(named["keys"], named["scales"], named["starts"])
-    except KeyError as exc:
-        raise _damaged(folder / PLACES_FILE, f"it has no {exc}") from exc
-    count = len(places.starts)
-    if (
-        (places.keys.dtype, places.scales.dtype, places.starts.dtype)
-        != (torch.int8, torch.float32, torch.int64)
-        or places.keys.ndim != 2
-        or not len(places.keys) == len(places.scales) == count
-        or places.scales.shape != places.starts.shape
-        or bool((places.starts[1:] < places.starts[:-1]).any())
-    ):
-        raise _damaged(folder / PLACES_FILE, "its tensors do not belong together")
-    return places
+    if set(named) != {*_TENSORS, "locator"} or not _belong_together(named):
+        raise _damaged(path, "its tensors do not belong together")
+    locator = bytes(named["locator"].tolist()).hex()
+    return Places(**{name: named[name] for name in _TENSORS}, locator=locator)
 
 
-def write_query(folder: Path, query: Mapping[str, torch.Tensor]) -> None:
-    """Write what finds places into a task adapter's folder; durable when this returns."""
-    _write(folder / QUERY_FILE, query)
+def _belong_together(named: Mapping[str, torch.Tensor]) -> bool:
+    import torch
 
-
-def read_query(folder: Path) -> dict[str, torch.Tensor] | None:
-    """Return what finds places, on the CPU, by module path; `None` if the folder has none.
-
-    Raises:
-        CorruptAdapterError: It is damaged.
-    """
-    query = _read(folder / QUERY_FILE)
-    if query is not None:
-        widths = {tuple(tensor.shape[1:]) for tensor in query.values()}
-        if len(widths) != 1 or any(tensor.ndim != 2 for tensor in query.values()):
-            raise _damaged(folder / QUERY_FILE, "its matrices do not have one width")
-    return query
+    kinds = (torch.int8, torch.float32, torch.int32, torch.bool, torch.bool, torch.int64)
+    if any(named[name].dtype != kind for name, kind in zip(_TENSORS, kinds, strict=True)):
+        return False
+    if named["locator"].dtype != torch.uint8 or named["locator"].shape != (32,):
+        return False
+    states, pieces = named["states"], named["pieces"]
+    count = states.shape[0] if states.ndim == 2 else -1
+    rows = all(named[name].shape == (count,) for name in ("scales", "begins", "closes"))
+    if not rows or named["spans"].shape != (count, 2) or pieces.ndim != 1:
+        return False
+    firsts = pieces.tolist()
+    return firsts == sorted(set(firsts)) and firsts[:1] in ([], [0]) and firsts[-1:] < [count]
 
 
 def _named(places: Places) -> dict[str, torch.Tensor]:
-    return {"keys": places.keys, "scales": places.scales, "starts": places.starts}
+    import torch
 
-
-def _write(path: Path, named: Mapping[str, torch.Tensor]) -> None:
-    from safetensors.torch import save
-
-    write_durably(path, save({name: t.contiguous() for name, t in named.items()}))
+    locator = torch.tensor(list(bytes.fromhex(places.locator)), dtype=torch.uint8)
+    return {**{name: getattr(places, name) for name in _TENSORS}, "locator": locator}
 
 
 def _read(path: Path) -> dict[str, torch.Tensor] | None:

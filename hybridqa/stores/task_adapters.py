@@ -6,12 +6,10 @@ They come with the package or from the user, are loaded once, and lie under ever
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from hybridqa.errors import AdapterMismatchError, CorruptAdapterError
 from hybridqa.stores.peft_folder import adapter_id, read_peft
-from hybridqa.stores.places import read_query, tensors_of
 from hybridqa.types import Adapter
 
 TRAINED_WITH = "trained_with.json"
@@ -44,7 +42,6 @@ def load_task_adapter(folder: str | Path, model_fingerprint: str) -> Adapter:
             ) from exc
         if trained_with != model_fingerprint:
             raise AdapterMismatchError(str(folder), trained_with, model_fingerprint)
-    query = read_query(Path(folder))
-    found = Adapter("", layers, model_fingerprint, query=query, passages_apart=apart)
     kind = "task, passages apart" if apart else "task"
-    return replace(found, id=adapter_id(layers, model_fingerprint, kind, tensors_of(found)))
+    own = adapter_id(layers, model_fingerprint, kind)
+    return Adapter(own, layers, model_fingerprint, passages_apart=apart)

@@ -8,22 +8,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hybridqa.internalize.associative import TASK_ADAPTER
 from hybridqa.internalize.checkpoint import save_checkpoint
-from hybridqa.internalize.places import save_projections
-from hybridqa.models.base import BaseModel
-from hybridqa.stores.places import write_query
+from hybridqa.models.turns import Turns
 from hybridqa.training.batches import Lessons
 from hybridqa.training.config import TrainConfig
 from hybridqa.training.course import Measured
 from hybridqa.training.evaluation import HeldOut
 from hybridqa.training.learner import Learner
 from hybridqa.training.losses import Marks, learn
-from hybridqa.training.places import fit_places
 from hybridqa.training.task_adapter import write_task_adapter
-
-_FITTED = 24
-"""Batches by which pointing begins."""
 
 
 class AssociativeCourse:
@@ -39,8 +32,8 @@ class AssociativeCourse:
         self._lessons, self._held_out = Lessons(learner.base, config), HeldOut(learner, config)
 
     @property
-    def base(self) -> BaseModel:
-        return self._learner.base
+    def turns(self) -> Turns:
+        return self._learner.base.lock
 
     @property
     def passages(self) -> int:
@@ -53,9 +46,7 @@ class AssociativeCourse:
         return self._learner.adapter_parameters()
 
     def prepare(self) -> None:
-        """Begin to point to places as the keys do, if the checkpoint did not point."""
-        if not self._learner.finds_places:
-            fit_places(self._learner, (self._lessons[-n] for n in range(1, _FITTED + 1)))
+        pass
 
     def learn(self, step: int) -> tuple[Tensor, Marks]:
         return learn(self._learner, self._lessons[step], self._losses)
@@ -71,9 +62,4 @@ class AssociativeCourse:
         """Write what `internalize: hypernetwork:` takes."""
         save_checkpoint(folder, self._learner.network)
         for name, layers in self._learner.adapters().items():
-            write_task_adapter(folder / name, layers, self.base)
-        pointing = list(self._learner.pointing().items())
-        by_layer = zip(self._learner.config.layers, pointing, strict=True)
-        save_projections(folder, {n: keys.detach().bfloat16() for n, (_, (keys, _)) in by_layer})
-        query = {path: q.detach().bfloat16() for path, (_, q) in pointing}
-        write_query(folder / TASK_ADAPTER, query)
+            write_task_adapter(folder / name, layers, self._learner.base)

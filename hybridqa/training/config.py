@@ -48,7 +48,8 @@ class TasksConfig:
     facts: _SHARE = 0.1
     """Passages that are invented facts."""
     foreign: _SHARE = 0.2
-    """Passages that are also asked a question of another; its answer must not change."""
+    """Passages that are also asked a question of another: an adapter must not change its answer, a
+    locator must find none."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -70,11 +71,19 @@ class ReadingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class LocatorShape:
+    """Shape of a locator, which is begun with an encoder; see `LocatorConfig`."""
+
+    encoder: str = "embedded"
+    lower: _COUNT = 2
+    width: _COUNT = 128
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class LossConfig:
     """Weights of the losses; the answers' cross-entropy has 1."""
 
     span: _WEIGHT = 0.5
-    places: _WEIGHT = 0.5
     first_token: _WEIGHT = 2.0
     """Weight of an answer's first token; the others have 1."""
     foreign: _WEIGHT = 0.5
@@ -101,9 +110,11 @@ class TrainConfig:
     start: str = "embedded"
     """Folder of a checkpoint, or of a reader, to start from; `embedded` is the shipped one."""
     network: NetworkConfig | None = None
-    """To be trained, with the adapters that go with it; none if `reading` is given."""
+    """To be trained, with the adapters that go with it."""
     reading: ReadingConfig | None = None
     """How a reader is taught: the task adapter under the arms that read passages."""
+    locator: LocatorShape | None = None
+    """To be trained: finds answers in what is kept of a document beside its adapter."""
     sources: list[SourceConfig]
     tasks: TasksConfig = field(default_factory=TasksConfig)
     losses: LossConfig = field(default_factory=LossConfig)
@@ -118,7 +129,7 @@ class TrainConfig:
     """Share of the steps, the last, in which the learning rates fall to zero along a line."""
     learning_rate: Annotated[float, Field(gt=0)] = 4e-4
     adapter_learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    """Of the task adapter and of the tower's LoRA; a reader has no other."""
+    """Of the task adapter, the tower's LoRA and a locator's encoder; a reader has no other."""
     weight_decay: _WEIGHT = 0.01
     average: _SHARE = 0.99
     """Of the weights' running average, what a step leaves of it."""
@@ -127,5 +138,6 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if (self.network is None) == (self.reading is None):
-            raise ValueError("give either `network:` or `reading:`, what is to be trained")
+        given = [each for each in (self.network, self.reading, self.locator) if each is not None]
+        if len(given) != 1:
+            raise ValueError("give one of `network:`, `reading:` and `locator:`: what is trained")

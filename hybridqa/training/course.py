@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from hybridqa.models.base import BaseModel
+from hybridqa.models.turns import Turns
 from hybridqa.training.losses import Marks
 
 Measured = dict[str, dict[str, dict[str, float]]]
@@ -16,10 +16,12 @@ Measured = dict[str, dict[str, dict[str, float]]]
 
 
 class Course(Protocol):
-    """Something to learn, with its lessons and examinations. All computing is done in turns."""
+    """Something to learn, with its lessons and examinations."""
 
     @property
-    def base(self) -> BaseModel: ...
+    def turns(self) -> Turns:
+        """In which all computing is done."""
+        ...
 
     @property
     def passages(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hybridqa.errors import InputError
 
-_MARKS = {"first": "first token right", "whole": "whole answer right", "pointed": "place found"}
+_MARKS = {"first": "first token right", "whole": "whole answer right", "place": "key found"}
 _ARMS = {
     "right": "right adapter",
     "context": "passage in the prompt",

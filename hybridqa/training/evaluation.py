@@ -12,7 +12,7 @@ from hybridqa.internalize.lessons import answer_logits
 from hybridqa.training.batches import Batch, Example, Tokens, pack
 from hybridqa.training.config import TrainConfig
 from hybridqa.training.learner import Learner
-from hybridqa.training.losses import Marks, answer_loss, place_loss, span_loss
+from hybridqa.training.losses import Marks, answer_loss, span_loss
 from hybridqa.training.passages import own_questions, read_passages
 
 _BATCH = 16
@@ -90,12 +90,11 @@ def _arms(learner: Learner, batch: Batch) -> dict[str, Marks]:
         found[arm] = Marks(*marks)
         if arm == "right":
             place = span_loss(learner, batch, written, asked, 1.0)[1]
-            pointed = place_loss(learner, batch, written, asked)[1]
-            found[arm] = Marks(*marks, place=place, pointed=pointed)
+            found[arm] = Marks(*marks, place=place)
     return found
 
 
 def _mean(marks: Sequence[Marks]) -> dict[str, float]:
-    keys = ("loss", "first", "whole", "place", "pointed")
+    keys = ("loss", "first", "whole", "place")
     rows = [asdict(mark) for mark in marks]
     return {key: round(sum(row[key] for row in rows) / len(rows), 4) for key in keys}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from hybridqa.errors import ConfigError
 from hybridqa.internalize.associative import TASK_ADAPTER, TOWER, Written, write
 from hybridqa.internalize.checkpoint import load_checkpoint
 from hybridqa.internalize.hypernetwork import AssociativeConfig, AssociativeHypernetwork
-from hybridqa.internalize.places import Projections, load_projections
 from hybridqa.models.base import BaseModel
 from hybridqa.models.capture import decoder_layers
 from hybridqa.models.lora import stack, worn
@@ -26,10 +25,6 @@ from hybridqa.training.config import NetworkConfig
 from hybridqa.training.task_adapter import trainable
 from hybridqa.types import Adapter, LoraLayer
 
-_PLACE_WIDTH = 128
-"""Of a place's key, at most: so many bytes a token."""
-_PLACE_GAIN = 0.1
-"""What the projections' parameters are multiplied by."""
 _PER_LAYER = ("key", "key_diagonal", "value", "value_residual")
 _PER_LAYER_ROWS = ("value_scale", "copy_scale", "span_temperature")
 _PER_LAYER_BUFFERS = ("whiten_diagonal", "whiten_basis", "whiten_spectrum", "key_scale")
@@ -45,8 +40,6 @@ class Learner:
         network: AssociativeHypernetwork,
         task_adapter: Mapping[str, LoraLayer],
         tower: Mapping[str, LoraLayer],
-        projections: Projections | None = None,
-        query: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Take what is to be trained; see `start`."""
         self.base = base
@@ -54,30 +47,6 @@ class Learner:
         self._task = trainable(task_adapter, base)
         self._tower = trainable(tower, base)
         self._paths = [f"model.layers.{n}.mlp.down_proj" for n in network.config.layers]
-        self.finds_places = projections is not None and query is not None
-        """Whether the two next were learned before; else they are zero."""
-        self.place_keys, self.place_query = self._matrices(), self._matrices()
-        if projections is not None and query is not None:
-            for n, path in zip(network.config.layers, self._paths, strict=True):
-                self.set_pointing(path, projections[n], query[path])
-
-    def set_pointing(self, path: str, keys: Tensor, query: Tensor) -> None:
-        """Set a target layer's projections, each (d_in, `place_width`)."""
-        # Both at one scale, at which a step of the optimizer is a small part of them.
-        keys, query = keys.float(), query.float()
-        share = (keys.norm() / query.norm()).sqrt()
-        self.place_keys[path].data.copy_(keys / share / _PLACE_GAIN)
-        self.place_query[path].data.copy_(query * share / _PLACE_GAIN)
-
-    def pointing(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return the projections of keys and of queries, by path."""
-        sides = zip(self._paths, self.place_keys.values(), self.place_query.values(), strict=True)
-        return {path: (keys * _PLACE_GAIN, query * _PLACE_GAIN) for path, keys, query in sides}
-
-    def _matrices(self) -> dict[str, nn.Parameter]:
-        size = self.config.intermediate, self.place_width
-        device = self.base.device
-        return {path: nn.Parameter(torch.zeros(size, device=device)) for path in self._paths}
 
     @classmethod
     def start(cls, folder: Path, base: BaseModel, shape: NetworkConfig, seed: int) -> Learner:
@@ -111,19 +80,11 @@ class Learner:
             tower = load_task_adapter(folder / TOWER, base.fingerprint).layers
         else:
             tower = _new_lora(base, config.tower, shape.tower_rank, seed)
-        projections = load_projections(folder)
-        if projections is not None and not set(layers) <= set(projections):
-            projections = None
-        return cls(base, network, task.layers, tower, projections, task.query)
+        return cls(base, network, task.layers, tower)
 
     @property
     def config(self) -> AssociativeConfig:
         return self.network.config
-
-    @property
-    def place_width(self) -> int:
-        """Width of short keys."""
-        return min(_PLACE_WIDTH, self.config.intermediate)
 
     @property
     def task_adapter(self) -> Adapter:
@@ -143,8 +104,6 @@ class Learner:
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return all parameters by a name."""
         named = {f"network.{name}": p for name, p in self.network.named_parameters()}
-        for kind, matrices in (("keys", self.place_keys), ("query", self.place_query)):
-            named |= {f"places.{kind}.{path}": matrix for path, matrix in matrices.items()}
         return named | self.adapter_parameters()
 
     def adapter_parameters(self) -> dict[str, Any]:
@@ -154,18 +113,6 @@ class Learner:
             for path, layer in layers.items()
             for side in ("down", "up")
         }
-
-    def places(self, keys: Sequence[Tensor], asked: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return short keys of tokens and queries of questions, float32 (..., width) each.
-
-        Args:
-            keys: By target layer, (..., d_in).
-            asked: What enters the target layers, the same way.
-        """
-        by_layer = zip(keys, asked, self.pointing().values(), strict=True)
-        parts = [(k.float() @ of_keys, x.float() @ of_x) for k, x, (of_keys, of_x) in by_layer]
-        short, query = zip(*parts, strict=True)
-        return torch.stack(short).sum(0), torch.stack(query).sum(0)
 
     def write(self, batch: Batch) -> Written:
         """Read the passages; gradients flow where they are on."""

@@ -31,10 +31,6 @@ class Marks:
     """The key before the answer ranks first among those of its passage, in the last layer."""
     span: float = 0.0
     """Loss of the keys."""
-    pointed: float = 0.0
-    """The short key before the answer ranks first among those of its passage."""
-    points: float = 0.0
-    """Loss of the short keys."""
     foreign: float = 0.0
     """Divergence from the model without the update, on questions about other passages; nats."""
 
@@ -45,15 +41,12 @@ def learn(learner: Learner, batch: Batch, weights: LossConfig) -> tuple[Tensor, 
     states, asked = learner.ask(batch, written)
     answers, marks = answer_loss(learner, batch, states, weights.first_token)
     span, place = span_loss(learner, batch, written, asked, weights.first_token)
-    points, pointed = place_loss(learner, batch, written, asked)
     foreign = foreign_loss(learner, batch, states)
-    total = answers + weights.span * span + weights.places * points + weights.foreign * foreign
+    total = answers + weights.span * span + weights.foreign * foreign
     told = Marks(
         *marks,
         place=place,
         span=float(span.detach()),
-        pointed=pointed,
-        points=float(points.detach()),
         foreign=float(foreign.detach()),
     )
     return total, told
@@ -111,30 +104,6 @@ def span_loss(
     best = scores.detach().masked_fill(~own, 2 * _MASKED).argmax(-1, keepdim=True)
     hit = right.gather(1, best)[first].float()
     return total, float(hit.mean()) if len(hit) else 0.0
-
-
-def place_loss(
-    learner: Learner, batch: Batch, written: Written, asked: Sequence[Tensor]
-) -> tuple[Tensor, float]:
-    """Return the loss of pointing to answers' beginnings, among all tokens of the batch.
-
-    As `span_loss`, but by the short keys, and for first tokens alone. Second: how often the best
-    key of the passage is the right one.
-    """
-    row, place = batch.lookups.T
-    first = batch.first[row, place]
-    row, place, found = row[first], place[first], batch.found[first]
-    if not len(row):
-        return batch.labels.new_zeros((), dtype=torch.float), 0.0
-    rows, tokens = batch.chunk_mask.shape
-    keys, queries = learner.places(written[0], [inputs[row, place] for inputs in asked])
-    scores = queries @ keys.reshape(rows * tokens, -1).T
-    scores = scores.masked_fill((batch.chunk_mask == 0).reshape(1, -1), _MASKED)
-    own = torch.arange(rows * tokens, device=row.device)[None] // tokens == row[:, None]
-    right = found.repeat(1, rows) & own
-    losses = scores.logsumexp(-1) - scores.masked_fill(~right, _MASKED).logsumexp(-1)
-    best = scores.detach().masked_fill(~own, 2 * _MASKED).argmax(-1, keepdim=True)
-    return losses.mean(), float(right.gather(1, best).float().mean())
 
 
 def foreign_loss(learner: Learner, batch: Batch, states: Tensor) -> Tensor:

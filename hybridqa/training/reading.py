@@ -20,6 +20,7 @@ from hybridqa.internalize.self_questions import ASK
 from hybridqa.models.base import BaseModel
 from hybridqa.models.generator import ABSTENTION
 from hybridqa.models.lora import stack, worn
+from hybridqa.models.turns import Turns
 from hybridqa.training.batches import NOTHING
 from hybridqa.training.config import ReadingConfig, TrainConfig
 from hybridqa.training.course import Measured
@@ -67,8 +68,8 @@ class ReaderCourse:
         }
 
     @property
-    def base(self) -> BaseModel:
-        return self._base
+    def turns(self) -> Turns:
+        return self._base.lock
 
     @property
     def passages(self) -> int:

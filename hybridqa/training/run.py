@@ -26,7 +26,8 @@ from hybridqa.training.curves import draw_curves
 from hybridqa.training.losses import Marks
 
 CHECKPOINT = "checkpoint"
-"""In a run's folder: what `internalize: hypernetwork:` or `model: reader:` takes."""
+"""In a run's folder: what `internalize: hypernetwork:`, `model: reader:` or `internalize: locator:`
+takes."""
 LOG = "log.jsonl"
 CURVES = "curves.png"
 """Drawn where Matplotlib is installed."""
@@ -89,7 +90,7 @@ class Run:
         """Yield each step's number and marks; evaluate and save now and then, and at the end."""
         config = self._config
         if not self._prepared:
-            self._course.base.lock.run(self._course.prepare)
+            self._course.turns.run(self._course.prepare)
             for name, parameter in self._course.parameters().items():
                 self._average[name].copy_(parameter.detach())
             self.save()
@@ -98,7 +99,7 @@ class Run:
             self._evaluate(thorough=True)
         while self.step < config.steps:
             began, cpu = time.perf_counter(), time.process_time()
-            marks = self._course.base.lock.run(self._learn)
+            marks = self._course.turns.run(self._learn)
             self.step += 1
             self._log(
                 "train",
@@ -145,7 +146,7 @@ class Run:
 
     def _evaluate(self, thorough: bool) -> None:
         with self._averaged():
-            found = self._course.base.lock.run(lambda: self._course.measure(thorough))
+            found = self._course.turns.run(lambda: self._course.measure(thorough))
         self._log("evaluation", sets=found)
         if find_spec("matplotlib"):
             draw_curves(self._folder / LOG, self._folder / CURVES)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from hybridqa.config import Config
 from hybridqa.errors import AdapterError, AdapterMismatchError, ConfigError
 from hybridqa.models.turns import Turns
-from hybridqa.protocols import Embedder, Generator, Internalizer
+from hybridqa.protocols import Embedder, Generator, Internalizer, Locator
 from hybridqa.types import Adapter
 from hybridqa.wiring.part import Part
 
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from hybridqa.internalize.associative import AssociativeInternalizer
     from hybridqa.models.base import BaseModel
 
-EMBEDDED_CHECKPOINTS = Path(__file__).parents[1] / "checkpoints" / "smollm2-135m-instruct"
+_CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
+EMBEDDED_CHECKPOINTS = _CHECKPOINTS / "smollm2-135m-instruct"
 """The reader and the hypernetwork that ship with the package."""
+EMBEDDED_LOCATOR = _CHECKPOINTS / "locator"
+"""Fits any model."""
 
 
 class Models:
@@ -92,7 +95,23 @@ class Models:
         return {adapter.id: adapter for adapter in adapters}
 
     @Part
+    def locator(self) -> Locator | None:
+        from hybridqa.internalize.locator import TorchLocator
+
+        name, base = self.config.internalize.locator, self.base
+        if name is None:
+            return None
+        folder = EMBEDDED_LOCATOR if name == "embedded" else Path(name)
+        return TorchLocator.from_checkpoint(folder, self._turns, base.dtype, base.device)
+
+    @Part
     def generator(self) -> Generator:
+        from hybridqa.internalize.locating import LocatingGenerator
+
+        generator = self._decoding()
+        return LocatingGenerator(generator, self.locator) if self.locator else generator
+
+    def _decoding(self) -> Generator:
         from hybridqa.models.generator import TorchGenerator
 
         if self._max_batch == 1:
@@ -162,10 +181,17 @@ class Models:
     def internalizer(self, name: str | None = None) -> Internalizer | None:
         """Return an internalizer by name, by default the configured one; `none` is `None`.
 
+        Its adapters have places, if there is a locator.
+
         Raises:
             ConfigError: There is none of that name, or the hypernetwork is of another kind.
         """
-        name = name or self.config.internalize.internalizer
+        from hybridqa.internalize.locating import LocatingInternalizer
+
+        found = self._internalizer(name or self.config.internalize.internalizer)
+        return LocatingInternalizer(found, self.locator) if found and self.locator else found
+
+    def _internalizer(self, name: str) -> Internalizer | None:
         if name in ("associative", "perceiver"):
             if name not in self.__dict__:  # else it was loaded, or set
                 self._check_kind(name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from hybridqa.config import Config
 from hybridqa.errors import AdapterError, InputError
-from hybridqa.protocols import ChunkIndex, Embedder, Generator, Internalizer
+from hybridqa.protocols import ChunkIndex, Embedder, Generator, Internalizer, Locator
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.stores.catalog import Catalog
 from hybridqa.stores.home import Home
@@ -240,6 +240,7 @@ class HybridQA:
     reader: _Shared[Adapter | None] = _Shared()
     task_adapters: _Shared[Mapping[str, Adapter]] = _Shared()
     generator: _Shared[Generator] = _Shared()
+    locator: _Shared[Locator | None] = _Shared()
     embedder: _Shared[Embedder] = _Shared()
     chunker: _Shared[Chunker] = _Shared()
     associative: _Shared[AssociativeInternalizer] = _Shared()

@@ -34,6 +34,10 @@ def training_run(plan: TrainConfig, folder: Path, resume: bool) -> Run:
         raise ConfigError(
             f"`{folder}` holds a run already. Give --resume to go on with it, or another folder."
         )
+    if plan.locator is not None:
+        from hybridqa.training.locating import LocatorCourse
+
+        return Run(folder, LocatorCourse(plan), plan)
     base = BaseModel.from_checkpoint(plan.model, plan.dtype, plan.device)
     return Run(folder, base.lock.run(lambda: _course(plan, base)), plan)
 

@@ -47,7 +47,7 @@ def fake_models(config: Config, answer: Answer = best_sentence) -> Models:
 def fake_config(**serve: Any) -> Config:
     return Config(
         model=ModelConfig(name="fake", reader=None),
-        internalize=InternalizeConfig(hypernetwork="/nowhere"),
+        internalize=InternalizeConfig(hypernetwork="/nowhere", locator=None),
         answer=AnswerConfig(passages=2, max_tokens=16, max_question_chars=400),
         serve=ServeConfig(**serve),
     )

@@ -62,7 +62,7 @@ def test_ask_prints_one_object(cli: Cli, home: Path) -> None:
     assert answer["arm"] in {"adapter", "retrieval"}
     assert answer["reasons"]
     assert 0 < answer["confidence"] <= 1
-    assert answer["prompt_tokens"] > answer["completion_tokens"] > 0
+    assert answer["prompt_tokens"] >= answer["completion_tokens"] >= 0  # none where it was found
     assert {"retrieve", "route", "first_token", "generate", "total"} <= answer["timings_ms"].keys()
     [citation] = answer["citations"]
     assert citation.keys() == {"document_id", "start", "end", "quote", "score", "verified"}

@@ -220,6 +220,34 @@ def test_an_adapter_that_nothing_supports_gives_way_to_retrieval(system: FakeSys
     assert "the evidence supports the adapter's answer by 0.00, below 0.4" in forced.reasons
 
 
+class Finding(FakeGenerator):
+    """Finds its quotations, as a locator does, and counts what it is to judge."""
+
+    judged = 0
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Generation]:
+        made = super().generate(prompts)
+        return [replace(each, located=each.span is not None) for each in made]
+
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
+        self.judged += len(answers)
+        return super().score(prompts, answers)
+
+
+@pytest.mark.parametrize(("share", "arm"), [(0.9, Arm.ADAPTER), (0.2, Arm.RETRIEVAL)])
+def test_what_was_found_is_supported_by_its_share_and_not_read_again(
+    system: FakeSystem, share: float, arm: Arm
+) -> None:
+    ingest(system, manual())
+    system.generator = Finding(confidence=lambda prompt: 0.9 if prompt.passages else share)
+
+    answer = system.answerer().ask(CODE, style=Style.QUOTE)
+
+    assert answer.arm is arm
+    assert answer.attempts[0].support == pytest.approx(share)
+    assert system.generator.judged == 0
+
+
 def test_an_adapter_that_abstains_gives_way_to_retrieval(system: FakeSystem) -> None:
     ingest(system, manual())
     system.generator = FakeGenerator(

@@ -1,4 +1,4 @@
-"""What a prompt that wears an adapter lets point to: the places of the share that is worn."""
+"""What a prompt that wears an adapter may quote, and where it lets look for it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hybridqa.engines.prompts import Prompts
+from hybridqa.models.places import packed, unpacked
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.stores.catalog import Catalog
 from hybridqa.testing import commit_document
@@ -22,8 +23,15 @@ from hybridqa.types import (
 TEXT = "Tea is at four.\n\nSupper is at six."
 HALVES = ((0, 15), (17, 33))
 PATH = "model.layers.0.mlp.down_proj"
-TASK = Adapter("f" * 64, {}, "model", query={PATH: torch.ones(8, 4)})
-PLACES = Places(torch.eye(4, dtype=torch.int8), torch.ones(4), torch.tensor([4, 10, 17, 30]))
+TASK = Adapter("f" * 64, {}, "model")
+WORDS = [["Tea", "four"], ["Supper", "six"]]
+PLACES = packed(
+    [torch.rand(4, 4), torch.rand(4, 4)],
+    [(TEXT.index(word), TEXT.index(word) + len(word)) for half in WORDS for word in half],
+    [True] * 4,
+    [True] * 4,
+    "ab" * 32,
+)
 
 
 @pytest.fixture
@@ -53,38 +61,30 @@ def published(
     return adapters.publish(made, document, "associative", "network")
 
 
-def test_a_quotation_is_pointed_to_within_its_share(adapters: AdapterStore, tmp_path: Path) -> None:
+def test_a_quotation_is_looked_for_in_the_spans_given(
+    adapters: AdapterStore, tmp_path: Path
+) -> None:
     record = published(adapters, tmp_path)
     prompts = Prompts(adapters, {TASK.id: TASK}, None, 8)
 
-    for number, starts in enumerate([[4, 10], [0, 13]]):
-        first, last = HALVES[number]
-        pointer = prompts.worn("When?", record, number, TEXT[first:last]).pointer
-        assert pointer is not None
-        assert pointer.query is TASK.query
-        assert pointer.places.starts.tolist() == starts
+    for number, half in enumerate(HALVES):
+        prompt = prompts.worn("When?", record, 0, TEXT, [half])
+        assert prompt.quote_from == (TEXT,)
+        assert prompt.places is not None
+        (piece,) = unpacked(prompt.places)
+        assert [TEXT[a:b] for a, b in piece.spans[1:-1].tolist()] == WORDS[number]
 
 
-def test_free_wording_is_not_pointed_to(adapters: AdapterStore, tmp_path: Path) -> None:
+def test_free_wording_is_not_looked_for(adapters: AdapterStore, tmp_path: Path) -> None:
     record = published(adapters, tmp_path)
 
-    assert Prompts(adapters, {TASK.id: TASK}, None, 8).worn("?", record, 0, None).pointer is None
+    assert Prompts(adapters, {TASK.id: TASK}, None, 8).worn("?", record, 0, None).places is None
 
 
-@pytest.mark.parametrize(
-    ("task", "places"),
-    [
-        (Adapter(TASK.id, {}, "model"), PLACES),
-        (TASK, None),
-        (TASK, Places(PLACES.keys[:1], PLACES.scales[:1], PLACES.starts[-1:])),
-    ],
-)
-def test_what_has_no_places_is_not_pointed_to(
-    adapters: AdapterStore, tmp_path: Path, task: Adapter, places: Places | None
-) -> None:
-    record = published(adapters, tmp_path, places)
+def test_an_adapter_without_places_quotes_by_itself(adapters: AdapterStore, tmp_path: Path) -> None:
+    record = published(adapters, tmp_path, None)
 
-    prompt = Prompts(adapters, {task.id: task}, None, 8).worn("When?", record, 0, TEXT[:15])
+    prompt = Prompts(adapters, {TASK.id: TASK}, None, 8).worn("When?", record, 0, TEXT, HALVES)
 
-    assert prompt.pointer is None
+    assert prompt.places is None
     assert prompt.quote_from == (TEXT[:15],)

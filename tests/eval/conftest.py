@@ -49,16 +49,17 @@ class FakeHomes:
         self.embedder = FakeEmbedder(dimension=256)
         self.associative = NamedInternalizer("associative", fingerprint)
         self.distillation = NamedInternalizer("distillation", fingerprint)
+        self.locator: Any = None
         self.config = Config(
             model=ModelConfig(name="fake", reader=None),
-            internalize=InternalizeConfig(hypernetwork="/nowhere"),
+            internalize=InternalizeConfig(hypernetwork="/nowhere", locator=None),
             answer=AnswerConfig(passages=2, max_tokens=5),
             index=IndexConfig(url="http://a.server.that.must.not.be.asked"),
         )
 
     def __call__(self, path: Path, config: Config) -> HybridQA:
         qa = HybridQA(path, config)
-        for part in ("base", "generator", "embedder", "associative", "distillation"):
+        for part in ("base", "generator", "embedder", "associative", "distillation", "locator"):
             setattr(qa, part, getattr(self, part))
         return qa
 

@@ -1,17 +1,15 @@
 """The associative internalizer on a tiny random model and network."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from hybridqa.errors import DocumentTooLongError, InternalizeError, ModelError
+from hybridqa.errors import DocumentTooLongError, InternalizeError
 from hybridqa.internalize import associative
 from hybridqa.internalize.associative import AssociativeInternalizer
 from hybridqa.internalize.compress import take_shares
-from hybridqa.internalize.places import load_projections, save_projections
 from hybridqa.models.base import BaseModel
 from hybridqa.testing import tiny_associative, tiny_model
 from hybridqa.types import Adapter, Chunk, Document, Internalized
@@ -144,46 +142,3 @@ def test_what_cannot_be_internalized_is_refused(base: BaseModel) -> None:
         internalize(tiny_associative(base), ["chunk"] * 9)
     with pytest.raises(InternalizeError, match="no chunks"):
         internalize(tiny_associative(base), [])
-
-
-def test_places_are_the_projected_keys_of_the_tokens_before_them(base: BaseModel) -> None:
-    made_by = tiny_associative(base, pointing=True)
-    plain = internalize(tiny_associative(base))
-
-    made = internalize(made_by)
-
-    assert plain.adapter.places is None
-    assert made_by.fingerprint != tiny_associative(base).fingerprint
-    places, text = made.adapter.places, " ".join(TEXTS)
-    assert places is not None
-    assert made_by.projections is not None
-    keys, starts, offset = [], [], 0
-    for chunk in TEXTS:
-        ids, spans = base.plain_tokens(chunk)
-        (own,) = made_by.keys([ids])
-        parts = zip(own, made_by.projections.values(), strict=True)
-        keys.append(sum(key[:-1] @ matrix for key, matrix in parts))
-        starts += [offset + start for start, _ in spans[1:]]
-        offset += len(chunk) + 1
-    torch.testing.assert_close(
-        places.keys * places.scales[:, None], torch.cat(keys), rtol=0.02, atol=0.02
-    )
-    for found, start in zip(places.starts.tolist(), starts, strict=True):
-        assert not text[found].isspace()
-        assert text[start:found].strip() == ""
-
-
-def test_projections_are_a_part_of_the_checkpoint(base: BaseModel, tmp_path: Path) -> None:
-    made_by = tiny_associative(base, pointing=True)
-    assert made_by.projections is not None
-    assert load_projections(tmp_path) is None
-
-    save_projections(tmp_path, made_by.projections)
-
-    found = load_projections(tmp_path)
-    assert found is not None
-    assert found.keys() == made_by.projections.keys()
-    assert all(torch.equal(found[n], made_by.projections[n]) for n in found)
-    (tmp_path / "places.safetensors").write_bytes(b"not tensors")
-    with pytest.raises(ModelError, match="Restore the checkpoint, or delete the file"):
-        load_projections(tmp_path)

@@ -47,7 +47,7 @@ class Homes:
         self.associative = CountingInternalizer(fingerprint)
         self.config = Config(
             model=ModelConfig(name="fake", reader=None),
-            internalize=InternalizeConfig(hypernetwork="/nowhere"),
+            internalize=InternalizeConfig(hypernetwork="/nowhere", locator=None),
             answer=AnswerConfig(passages=2, max_tokens=16),
         )
 

@@ -1,4 +1,4 @@
-"""Places and queries beside adapters' PEFT files: bit for bit, or refused."""
+"""Places beside adapters' PEFT files: bit for bit, or refused."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,11 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 from hybridqa.errors import CorruptAdapterError
+from hybridqa.models.places import packed
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.stores.catalog import Catalog
-from hybridqa.stores.peft_folder import write_peft
-from hybridqa.stores.places import PLACES_FILE, QUERY_FILE, write_query
-from hybridqa.stores.task_adapters import load_task_adapter
+from hybridqa.stores.places import PLACES_FILE, tensors_of
 from hybridqa.testing import commit_document
 from hybridqa.types import (
     Adapter,
@@ -26,8 +25,8 @@ from hybridqa.types import (
 
 DOCUMENT = Document(id="a.md", text="Tea is at four.", title="A", source="a.md")
 LAYERS = {"model.layers.0.mlp.down_proj": LoraLayer(torch.ones(2, 8), torch.ones(4, 2))}
-PLACES = Places(
-    torch.arange(12, dtype=torch.int8).reshape(3, 4), torch.rand(3), torch.tensor([4, 7, 10])
+PLACES = packed(
+    [torch.rand(5, 4)], [(0, 3), (4, 6), (7, 9)], [True] * 3, [True, False, True], "ab" * 32
 )
 
 
@@ -63,17 +62,19 @@ def test_places_are_kept_with_the_adapter(folder: Path, catalog: Catalog) -> Non
     found = AdapterStore(folder, catalog, "base").load(record).places
 
     assert found is not None
-    for name in ("keys", "scales", "starts"):
+    for name in ("states", "scales", "spans", "begins", "closes", "pieces"):
         assert torch.equal(getattr(found, name), getattr(PLACES, name))
-    assert record.size_bytes == (2 * 8 + 4 * 2) * 4 + 3 * (4 + 4 + 8)
+    assert found.locator == PLACES.locator
+    assert record.size_bytes == (2 * 8 + 4 * 2) * 4 + 5 * (4 + 4 + 8 + 2) + 8 + 32
 
 
 def test_other_places_make_another_adapter(folder: Path, catalog: Catalog) -> None:
-    moved = replace(PLACES, starts=PLACES.starts + 1)
+    moved = replace(PLACES, spans=PLACES.spans + 1)
+    others = replace(PLACES, locator="cd" * 32)
 
-    ids = {publish(folder, catalog, places).id for places in (None, PLACES, moved)}
+    ids = {publish(folder, catalog, places).id for places in (None, PLACES, moved, others)}
 
-    assert len(ids) == 3
+    assert len(ids) == 4
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "other", "shape"])
@@ -87,30 +88,8 @@ def test_damaged_places_are_noticed(folder: Path, catalog: Catalog, damage: str)
     elif damage == "other":
         path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     else:
-        save_file({"keys": PLACES.keys, "scales": PLACES.scales[:2]}, path)
+        named = tensors_of(Adapter("", LAYERS, "model", PLACES))
+        save_file({**named, "scales": PLACES.scales[:2]}, path)
 
     with pytest.raises(CorruptAdapterError, match=r"Ingest document `a\.md` again"):
         AdapterStore(folder, catalog, "base").load(record)
-
-
-def test_a_task_adapter_comes_with_its_query(tmp_path: Path) -> None:
-    write_peft(tmp_path / "plain", LAYERS, "base")
-    write_peft(tmp_path / "pointing", LAYERS, "base")
-    query = {"model.layers.1.mlp.down_proj": torch.rand(8, 4)}
-    write_query(tmp_path / "pointing", query)
-
-    plain = load_task_adapter(tmp_path / "plain", "model")
-    pointing = load_task_adapter(tmp_path / "pointing", "model")
-
-    assert plain.query is None
-    assert pointing.query is not None
-    assert torch.equal(pointing.query["model.layers.1.mlp.down_proj"], next(iter(query.values())))
-    assert plain.id != pointing.id  # what was made for one does not fit the other
-
-
-def test_a_query_of_several_widths_is_refused(tmp_path: Path) -> None:
-    write_peft(tmp_path / "task", LAYERS, "base")
-    save_file({"a": torch.rand(8, 4), "b": torch.rand(8, 5)}, tmp_path / "task" / QUERY_FILE)
-
-    with pytest.raises(CorruptAdapterError, match="do not have one width"):
-        load_task_adapter(tmp_path / "task", "model")

@@ -9,15 +9,12 @@ import torch
 
 from hybridqa.errors import ConfigError
 from hybridqa.internalize.associative import AssociativeInternalizer
-from hybridqa.internalize.places import load_projections
 from hybridqa.models.base import BaseModel
-from hybridqa.stores.task_adapters import load_task_adapter
 from hybridqa.training.associative import AssociativeCourse
 from hybridqa.training.batches import Lessons
 from hybridqa.training.config import TrainConfig
 from hybridqa.training.learner import Learner
 from hybridqa.training.losses import answer_loss, foreign_loss, learn
-from hybridqa.training.places import fit_places
 from hybridqa.training.run import Run
 from hybridqa.types import Chunk, Document
 
@@ -152,97 +149,3 @@ def test_what_a_run_leaves_internalizes_documents(
 
     assert set(made.adapter.layers) == {f"model.layers.{n}.mlp.down_proj" for n in (2, 3)}
     assert all(float(layer.up.norm()) > 0 for layer in made.adapter.layers.values())
-    places, query = made.adapter.places, made_by.task_adapter.query
-    assert places is not None
-    assert query is not None
-    assert len(places.starts) == len(base.plain_ids(text)) - 1
-    assert set(query) == set(made.adapter.layers)
-    assert {matrix.shape[1] for matrix in query.values()} == {places.keys.shape[1]}
-
-
-def test_pointing_begins_as_the_keys_rank(
-    base: BaseModel, plan: TrainConfig, learner: Learner
-) -> None:
-    lessons = Lessons(base, plan)
-    fit_places(learner, (lessons[-n] for n in range(1, 20)))
-
-    batch = lessons[0]
-    with torch.no_grad():
-        keys, values = learner.write(batch)
-        _, asked = learner.ask(batch, (keys, values))
-        row, place = batch.lookups.T
-        inputs = [x[row, place] for x in asked]
-        short, query = learner.places([key[0] for key in keys], inputs)
-        found = query @ short.T
-        sharp = torch.exp(learner.network.span_temperature)
-        exact = sum(x @ k[0].T * s for x, k, s in zip(inputs, keys, sharp, strict=True))
-    pairs = torch.stack([found - found.mean(1, True), exact - exact.mean(1, True)]).flatten(1)
-    assert float(torch.corrcoef(pairs)[0, 1]) > 0.8
-
-
-def test_what_was_learned_of_pointing_is_gone_on_with(
-    base: BaseModel, plan: TrainConfig, tmp_path: Path
-) -> None:
-    run = finished(tmp_path / "run", base, plan)
-
-    again = Learner.start(run.checkpoint, base, plan.network, seed=0)
-
-    assert again.finds_places
-    assert not Learner.start(Path(plan.start), base, plan.network, seed=0).finds_places
-    stored = load_projections(run.checkpoint)
-    assert stored is not None
-    task = load_task_adapter(run.checkpoint / "task_adapter", base.fingerprint)
-    assert task.query is not None
-    pointing = {p: (k.detach(), q.detach()) for p, (k, q) in again.pointing().items()}
-    for (path, (keys, query)), expected in zip(pointing.items(), stored.values(), strict=True):
-        # At other scales, which make up for one another.
-        share = float(keys.norm() / expected.float().norm())
-        torch.testing.assert_close(keys, expected.float() * share)
-        torch.testing.assert_close(query * share, task.query[path].float())
-
-
-def test_evaluations_have_all_controls(base: BaseModel, plan: TrainConfig, tmp_path: Path) -> None:
-    finished(tmp_path / "run", base, plan)
-
-    evaluated = [row for row in logged(tmp_path / "run") if row["kind"] == "evaluation"]
-    assert [row["step"] for row in evaluated] == [0, 2, 4]
-    assert set(evaluated[0]["sets"]["own"]) == {"right", "wrong", "none", "context"}  # type: ignore[index]
-
-
-def test_curves_are_drawn(base: BaseModel, plan: TrainConfig, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    image = pytest.importorskip("PIL.Image")
-    finished(tmp_path / "run", base, plan)
-
-    with image.open(tmp_path / "run" / "curves.png") as picture:
-        assert picture.size == (920, 340)
-
-
-def test_without_steps_what_was_prepared_is_saved_and_examined(
-    base: BaseModel, plan: TrainConfig, tmp_path: Path
-) -> None:
-    run = finished(tmp_path / "run", base, dataclasses.replace(plan, steps=0))
-
-    assert [row["kind"] for row in logged(tmp_path / "run")] == ["evaluation"]
-    projections = load_projections(run.checkpoint)
-    assert projections is not None
-    assert all(float(matrix.float().norm()) > 0 for matrix in projections.values())
-
-
-def test_what_was_prepared_is_not_prepared_again(
-    base: BaseModel, plan: TrainConfig, tmp_path: Path
-) -> None:
-    none = dataclasses.replace(plan, steps=0)
-    finished(tmp_path / "run", base, none)
-    learner = Learner.start(Path(plan.start), base, plan.network, seed=0)
-    course = AssociativeCourse(learner, plan)
-
-    run = Run(tmp_path / "run", course, plan)
-    before = {path: keys.detach().clone() for path, keys in learner.place_keys.items()}
-    next(iter(run.train()))
-
-    assert run.step == 1
-    for path, keys in learner.place_keys.items():
-        assert float(before[path].norm()) > 0
-        # One step of training away from what was saved, not fitted anew.
-        assert float((keys.detach() - before[path]).abs().max()) < 2 * plan.learning_rate

@@ -154,6 +154,6 @@ def test_a_reader_is_trained_and_can_be_worn(
     assert float(trained.layers["model.layers.1.self_attn.q_proj"].up.abs().sum()) > 0
 
 
-def test_either_a_network_or_a_reader_is_trained() -> None:
-    with pytest.raises(ConfigError, match="either `network:` or `reading:`"):
+def test_something_is_trained() -> None:
+    with pytest.raises(ConfigError, match="one of `network:`, `reading:` and `locator:`"):
         validate(TrainConfig, {"sources": [{"path": "x"}]}, "train.yaml")

@@ -9,12 +9,12 @@ import pytest
 from hybridqa.errors import InputError
 from hybridqa.eval.cases import Dataset
 from hybridqa.eval.probes.attribution import Way, grid, run_attribution
-from hybridqa.testing import FakeGenerator, tiny_associative
+from hybridqa.testing import FakeGenerator, tiny_associative, tiny_locator
 
 
 @pytest.fixture
 def attributing(homes: Any) -> Any:
-    homes.associative = tiny_associative(homes.base, pointing=True)
+    homes.associative, homes.locator = tiny_associative(homes.base), tiny_locator()
     return homes
 
 

@@ -1,0 +1,116 @@
+"""Wrap what internalizes and what generates, so that quotations are found rather than decoded."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from hybridqa.protocols import Generation, Generator, Internalizer, Locator, Prompt
+from hybridqa.stores.peft_folder import adapter_id, document_origin
+from hybridqa.stores.places import tensors_of
+from hybridqa.types import Chunk, Document, Internalized, Place
+
+SURE = 0.5
+"""Share of a place in a retrieved passage from which the model need not read the passages."""
+
+
+class LocatingInternalizer:
+    """An `Internalizer` whose adapters have places, too."""
+
+    def __init__(self, internalizer: Internalizer, locator: Locator) -> None:
+        """Wire the pieces.
+
+        Args:
+            internalizer: Makes the adapters.
+            locator: Keeps the places.
+        """
+        self.name = internalizer.name
+        self._internalizer, self._locator = internalizer, locator
+        settings = f"{internalizer.fingerprint}|{locator.fingerprint}"
+        self.fingerprint = hashlib.sha256(settings.encode()).hexdigest()
+
+    def internalize(self, document: Document, chunks: Sequence[Chunk]) -> Internalized:
+        """Return an adapter with places; see `protocols.Internalizer`."""
+        made = self._internalizer.internalize(document, chunks)
+        began = time.perf_counter()
+        adapter = replace(made.adapter, places=self._locator.keep(chunks))
+        origin = document_origin(document.id, document.content_hash)
+        own = adapter_id(adapter.layers, adapter.model_fingerprint, origin, tensors_of(adapter))
+        seconds = made.seconds + time.perf_counter() - began
+        return replace(made, adapter=replace(adapter, id=own), seconds=seconds)
+
+
+class LocatingGenerator:
+    """A `Generator` that looks for an answer where a prompt lets it; no token is then generated."""
+
+    def __init__(self, generator: Generator, locator: Locator) -> None:
+        """Wire the pieces.
+
+        Args:
+            generator: Answers all other prompts, and those whose places another locator kept.
+            locator: Finds the answers.
+        """
+        self._generator, self._locator = generator, locator
+
+    @property
+    def model_fingerprint(self) -> str:
+        return self._generator.model_fingerprint
+
+    def generate(self, prompts: Sequence[Prompt]) -> list[Generation]:
+        """Return one generation per prompt, in order; see `protocols.Generator`."""
+        located = [self._located(prompt) for prompt in prompts]
+        pairs = list(zip(prompts, located, strict=True))
+        rest = iter(self._generator.generate([prompt for prompt, found in pairs if not found]))
+        return [found or next(rest) for found in located]
+
+    def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
+        """Return the likelihood of each answer after its prompt; see `protocols.Generator`."""
+        return self._generator.score(prompts, answers)
+
+    def stream(self, prompt: Prompt) -> Iterator[str]:
+        """Yield the answer's text as it grows; what is found comes at once."""
+        if found := self._located(prompt):
+            return iter([found.text])
+        return self._generator.stream(prompt)
+
+    def forget(self, realm: str) -> None:
+        self._generator.forget(realm)
+
+    def _located(self, prompt: Prompt) -> Generation | None:
+        """Return the likeliest place as an answer; `None` if the model must generate one."""
+        began, texts = time.perf_counter(), prompt.quote_from
+        if not texts:
+            return None
+        if prompt.places is not None:
+            if prompt.places.locator != self._locator.fingerprint:
+                return None
+            found = [(0, self._locator.locate(prompt.question, prompt.places))]
+        elif prompt.locate:
+            found = [(n, self._look(prompt.question, text)) for n, text in enumerate(texts)]
+        else:
+            return None
+        places = [(n, place) for n, place in found if place]
+        if not places:
+            return None
+        number, place = max(places, key=lambda each: each[1].share)
+        if prompt.locate and place.share < SURE:
+            return None
+        seconds = time.perf_counter() - began
+        return Generation(
+            text=texts[number][place.start : place.end],
+            token_ids=(),
+            logprobs=(math.log(max(place.share, 1e-12)),),
+            span=(number, place.start, place.end),
+            located=True,
+            abstained=False,
+            prompt_tokens=0,
+            first_token_s=seconds,
+            seconds=seconds,
+        )
+
+    def _look(self, question: str, text: str) -> Place | None:
+        whole = Chunk(document_id="", content_hash="", start=0, end=len(text), text=text)
+        return self._locator.locate(question, self._locator.keep([whole]))

@@ -1,0 +1,275 @@
+"""Keep places of texts and find answers in them; the network is told of in `locator_network`."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from hybridqa.config import validate
+from hybridqa.errors import ConfigError, ModelError
+from hybridqa.internalize.checkpoint import dequantize, quantize
+from hybridqa.internalize.locator_network import (
+    NEVER,
+    LocatorConfig,
+    LocatorNetwork,
+    span_logits,
+)
+from hybridqa.models.embedder import local_folder
+from hybridqa.models.fingerprint import fingerprint_weights
+from hybridqa.models.places import packed, unpacked
+from hybridqa.models.turns import Turns
+from hybridqa.types import Chunk, Place, Places
+
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_LONGEST_QUESTION = 96
+"""Tokens; of a longer question, the last of these."""
+_BATCH = 16
+"""Pieces of a text read together."""
+
+
+class Tokenized:
+    """A piece of a text: its tokens, which characters they are, and where answers may begin."""
+
+    def __init__(self, tokenizer: Any, text: str, longest: int | None = None) -> None:
+        told = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        self.ids: list[int] = told["input_ids"][:longest]
+        self.spans: list[tuple[int, int]] = told["offset_mapping"][:longest]
+        starts = [text[a:b].strip() != "" for a, b in self.spans]
+        inside = [
+            a == before and text[a - 1 : a].isalnum() and text[a : a + 1].isalnum()
+            for (_, before), (a, _) in zip([(-1, -1), *self.spans], self.spans, strict=False)
+        ]
+        self.begins = [real and not within for real, within in zip(starts, inside, strict=True)]
+        self.closes = [
+            real and not within for real, within in zip(starts, [*inside[1:], False], strict=False)
+        ]
+
+
+class TorchLocator:
+    """A `Locator`; threads may share it."""
+
+    def __init__(self, network: LocatorNetwork, tokenizer: Any, fingerprint: str, lock: Turns):
+        """Wire the pieces; `from_checkpoint` loads them.
+
+        Args:
+            network: In evaluation mode.
+            tokenizer: The encoder's, fast.
+            fingerprint: Of all weights: others' places are not understood.
+            lock: All is computed in its turns.
+        """
+        self.network, self.fingerprint = network, fingerprint
+        self._tokenizer, self._lock = tokenizer, lock
+        self._first, self._last = tokenizer.cls_token_id, tokenizer.sep_token_id
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        folder: Path,
+        lock: Turns | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> TorchLocator:
+        """Load a locator.
+
+        Raises:
+            ModelError: It is not one, or its encoder cannot be had or has other weights.
+        """
+        lock = lock or Turns()
+        try:
+            text = (folder / _CONFIG).read_text()
+            config = validate(LocatorConfig, json.loads(text), str(folder / _CONFIG))
+            raw = (folder / _WEIGHTS).read_bytes()
+        except (OSError, ValueError, ConfigError) as exc:
+            raise _unreadable(folder, exc) from exc
+        encoder, tokenizer, found = lock.run(partial(load_encoder, config.encoder))
+        if found != config.encoder_fingerprint:
+            raise ModelError(
+                f"Locator `{folder}` was trained on an encoder with fingerprint "
+                f"`{config.encoder_fingerprint[:12]}`, but `{config.encoder}` has "
+                f"`{found[:12]}`. Install that encoder, or set `internalize: locator:` to `null`."
+            )
+
+        def load() -> LocatorNetwork:
+            network = LocatorNetwork(config, encoder)
+            state = dequantize(load_file(folder / _WEIGHTS))
+            if state.keys() != network.own_state().keys():
+                odd = sorted(state.keys() ^ network.own_state().keys())[0]
+                raise ValueError(f"`{odd}` is missing, or is none of its weights")
+            network.load_state_dict({**network.state_dict(), **state})
+            return network.to(device, dtype).eval().requires_grad_(False)
+
+        try:
+            network = lock.run(load)
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as exc:
+            raise _unreadable(folder, exc) from exc
+        digest = hashlib.sha256(text.encode())
+        digest.update(raw)
+        return cls(network, tokenizer, digest.hexdigest(), lock)
+
+    def keep(self, chunks: Sequence[Chunk]) -> Places:
+        """Return the places of a document; see `protocols.Locator`."""
+        pieces: list[Tokenized] = []
+        shifts: list[int] = []
+        for chunk in chunks:
+            for start, text in self._pieces(chunk.text):
+                pieces.append(Tokenized(self._tokenizer, text))
+                shifts.append(chunk.start + start)
+        rows: list[Tensor] = []
+        for n in range(0, len(pieces), _BATCH):
+            rows += self._lock.run(partial(self._kept, pieces[n : n + _BATCH]))
+        spans = [
+            (shift + a, shift + b)
+            for piece, shift in zip(pieces, shifts, strict=True)
+            for a, b in piece.spans
+        ]
+        return packed(
+            rows,
+            spans,
+            [begins for piece in pieces for begins in piece.begins],
+            [closes for piece in pieces for closes in piece.closes],
+            self.fingerprint,
+        )
+
+    def locate(self, question: str, places: Places) -> Place | None:
+        """Return where a question is likeliest answered; `None` if there are no places.
+
+        Its share is that of the span among all spans of its piece and "nowhere".
+
+        Args:
+            question: In plain words.
+            places: Of a text, or of a part of one, kept by this locator.
+        """
+        if places.locator != self.fingerprint:
+            raise ModelError(
+                f"These places were kept by the locator `{places.locator[:12]}`, and this one is "
+                f"`{self.fingerprint[:12]}`. Internalize the document anew."
+            )
+        if not len(places.pieces):
+            return None
+        return self._lock.run(partial(self._located, question, places))
+
+    @torch.inference_mode()
+    def _kept(self, pieces: Sequence[Tokenized]) -> list[Tensor]:
+        ids, mask = padded([[self._first, *p.ids, self._last] for p in pieces], self._device)
+        kept = self.network.keep(ids, mask).float()
+        return [row[: len(p.ids) + 2].cpu() for row, p in zip(kept, pieces, strict=True)]
+
+    @torch.inference_mode()
+    def _located(self, question: str, places: Places) -> Place | None:
+        tokens = self.question_ids(question)
+        asked_ids, asked_mask = padded([tokens], self._device)
+        asked = self.network.alone(asked_ids, asked_mask, asked=True)
+        best: Place | None = None
+        for piece in unpacked(places):
+            kept = piece.states.to(self._device, asked.dtype)[None]
+            mask = torch.ones(kept.shape[:2], dtype=torch.long, device=self._device)
+            ends, nowhere = self.network.together(asked, asked_mask, kept, mask)
+            longest = self.network.config.span_tokens
+            begins, closes = (
+                flags[None].to(self._device) for flags in (piece.begins, piece.closes)
+            )
+            logits = span_logits(ends, begins, closes, longest)[0]
+            shares = torch.cat([logits.flatten(), nowhere]).softmax(0)
+            length, first = divmod(int(shares[:-1].argmax()), logits.shape[1])
+            share, none = float(shares[length * logits.shape[1] + first]), float(shares[-1])
+            if float(logits[length, first]) <= NEVER:
+                continue
+            found = Place(
+                start=int(piece.spans[first, 0]),
+                end=int(piece.spans[first + length, 1]),
+                share=share,
+                nowhere=none,
+            )
+            if best is None or found.share / (found.nowhere + 1e-9) > best.share / (
+                best.nowhere + 1e-9
+            ):
+                best = found
+        return best
+
+    def question_ids(self, question: str) -> list[int]:
+        return question_ids(self._tokenizer, question)
+
+    def _pieces(self, text: str) -> list[tuple[int, str]]:
+        """Cut a text that is too long into pieces of about the same length."""
+        tokens = Tokenized(self._tokenizer, text)
+        longest = self.network.config.piece_tokens
+        count = -(-len(tokens.ids) // longest)
+        if count <= 1:
+            return [(0, text)] if tokens.ids else []
+        words = [a for (a, _), begins in zip(tokens.spans, tokens.begins, strict=True) if begins]
+        cuts = [0, len(text)]
+        for n in range(1, count):
+            even = tokens.spans[len(tokens.ids) * n // count][0]
+            cuts.append(max((a for a in words if a <= even), default=even))
+        cuts = sorted(set(cuts))
+        return [(a, text[a:b]) for a, b in pairwise(cuts) if text[a:b].strip()]
+
+    @property
+    def _device(self) -> torch.device:
+        return self.network.narrow.weight.device
+
+
+def question_ids(tokenizer: Any, question: str) -> list[int]:
+    """Return a question's tokens, with the special ones."""
+    ids = tokenizer(question, add_special_tokens=False, verbose=False)["input_ids"]
+    return [tokenizer.cls_token_id, *ids[-_LONGEST_QUESTION:], tokenizer.sep_token_id]
+
+
+def padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return ids and mask, (rows, longest), padded on the right."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    return ids, (torch.arange(longest, device=device)[None] < lengths[:, None]).long()
+
+
+def load_encoder(name: str) -> tuple[Any, Any, str]:
+    """Return an encoder, its fast tokenizer and the fingerprint of its weights.
+
+    Raises:
+        ModelError: It cannot be found, or is not of the kind.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = local_folder(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        encoder = AutoModel.from_pretrained(
+            folder,
+            local_files_only=True,
+            dtype=torch.float32,
+            attention_probs_dropout_prob=0.0,  # without it attention is one fused operation
+        )
+        _ = encoder.embeddings, encoder.encoder.layer, tokenizer.cls_token_id + 0
+    except Exception as exc:  # whatever a wrong file makes the libraries raise
+        raise ModelError(
+            f"The encoder `{name}` in `{folder}` cannot be used by a locator: {exc}. It must be "
+            "like BERT, as `embedded` is."
+        ) from exc
+    return encoder, tokenizer, fingerprint_weights(folder)
+
+
+def save_locator(folder: Path, network: LocatorNetwork) -> None:
+    """Write a locator, its matrices in 8 bits; the embeddings are the encoder's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = json.dumps(dataclasses.asdict(network.config), indent=2)
+    (folder / _CONFIG).write_text(config + "\n")
+    save_file(quantize(network.own_state()), folder / _WEIGHTS)
+
+
+def _unreadable(folder: Path, exc: Exception) -> ModelError:
+    return ModelError(
+        f"Locator `{folder}` cannot be read: {exc}. It must hold `{_CONFIG}` and `{_WEIGHTS}`; "
+        "reinstall hybridqa, train one, or set `internalize: locator:` to `null`."
+    )

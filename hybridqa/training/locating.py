@@ -1,0 +1,290 @@
+"""Teach a locator: to find the answer's span in what was kept of a passage, or that it has none."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hybridqa.internalize.locator import Tokenized, load_encoder, padded, question_ids, save_locator
+from hybridqa.internalize.locator_network import LocatorConfig, LocatorNetwork, span_logits
+from hybridqa.models.base import torch_device
+from hybridqa.models.turns import Turns
+from hybridqa.training.config import TrainConfig
+from hybridqa.training.course import Measured
+from hybridqa.training.facts import invent
+from hybridqa.training.losses import Marks
+from hybridqa.training.neighbours import nearest
+from hybridqa.training.passages import Passage, cloze_questions, own_questions, read_passages
+
+_POOL = 16
+"""Batches that are drawn together, so that each can hold passages of about one length."""
+_NEAR = 8
+"""Neighbours of a passage, whose questions it is asked, too."""
+_FITTED = 96
+"""Passages to whose states the narrow layer is fitted at the beginning."""
+_EXAMINED = 16
+"""Questions in a batch of an examination."""
+_IMPOSSIBLE = -3e4
+ARMS = ("right", "absent")
+"""Whether a question sees its passage, or the most similar other."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A passage's tokens and what is asked of it: questions' tokens, each with its right spans.
+
+    Spans are (first, last) token; a question without any is answered nowhere in the passage.
+    """
+
+    piece: Tokenized
+    asked: Sequence[tuple[list[int], Sequence[tuple[int, int]]]]
+
+
+class LocatorCourse:
+    """A `Course`."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        """Load the encoder, read the data, and find each passage's neighbours.
+
+        Args:
+            config: With `locator`.
+
+        Raises:
+            ConfigError: Data cannot be read.
+            ModelError: The encoder cannot be loaded.
+        """
+        assert config.locator is not None
+        self._config, self.turns = config, Turns()
+        shape = config.locator
+        encoder, self._tokenizer, fingerprint = load_encoder(shape.encoder)
+        self._shape = LocatorConfig(
+            encoder=shape.encoder,
+            encoder_fingerprint=fingerprint,
+            lower=shape.lower,
+            width=shape.width,
+        )
+        self._device = torch_device(config.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self._network = LocatorNetwork(self._shape, encoder).to(self._device).eval()
+        self._sources = [(s.weight, _Near(_read(s.path, config))) for s in config.sources]
+        self._sets = {
+            name: _Near([p for p in _read(path, config) if p.questions])
+            for name, path in config.evaluation.sets.items()
+        }
+        self._drawn: tuple[int, list[tuple[Passage, Sequence[Passage]]]] = (-1, [])
+
+    @property
+    def passages(self) -> int:
+        return sum(len(source.passages) for _, source in self._sources)
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        return {n: p for n, p in self._network.named_parameters() if p.requires_grad}
+
+    def adapter_parameters(self) -> Mapping[str, Any]:
+        """Return the encoder's own, which are trained already."""
+        new = ("ends.", "nowhere.")
+        return {n: p for n, p in self.parameters().items() if not n.startswith(new)}
+
+    @torch.no_grad()
+    def prepare(self) -> None:
+        """Let the narrow layer keep, of the encoder's states, the principal components."""
+        rng = random.Random(self._config.seed)
+        near = [source for _, source in self._sources]
+        texts = [rng.choice(rng.choice(near).passages).text for _ in range(_FITTED)]
+        states = []
+        for text in texts:
+            ids, mask = padded([self._with_ends(Tokenized(self._tokenizer, text))], self._device)
+            states.append(self._network.alone(ids, mask, asked=False)[0])
+        rows = torch.cat(states)
+        mean = rows.mean(0)
+        directions = torch.linalg.svd(rows - mean, full_matrices=False)[2][: self._shape.width]
+        self._network.narrow.weight.copy_(directions)
+        self._network.narrow.bias.copy_(-(directions @ mean))
+        self._network.widen.weight.copy_(directions.T)
+        self._network.widen.bias.copy_(mean)
+
+    def learn(self, step: int) -> tuple[Tensor, Marks]:
+        rng = random.Random(f"{self._config.seed}/{step}")
+        lessons = [self._lesson(passage, near, rng) for passage, near in self._passages(step)]
+        self._network.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(rng.getrandbits(62))  # of the dropout: a step is a function of itself
+            losses, marks = self._taught([lesson for lesson in lessons if lesson.asked])
+        self._network.eval()
+        return losses.mean(), _mean(losses.detach(), marks)
+
+    def measure(self, thorough: bool) -> Measured:
+        """Return marks of questions that see their passage, and of those that see another's."""
+        with torch.no_grad():
+            return {name: self._examine(near, name) for name, near in self._sets.items()}
+
+    def write_checkpoint(self, folder: Path) -> None:
+        """Write what `internalize: locator:` takes."""
+        save_locator(folder, self._network)
+
+    def _taught(self, lessons: Sequence[Lesson]) -> tuple[Tensor, list[tuple[bool, bool]]]:
+        """Return each question's loss, and whether its begin and its whole span are right."""
+        ids, mask = padded([self._with_ends(lesson.piece) for lesson in lessons], self._device)
+        asked = [(row, *each) for row, lesson in enumerate(lessons) for each in lesson.asked]
+        question, question_mask = padded([tokens for _, tokens, _ in asked], self._device)
+        own = torch.tensor([row for row, _, _ in asked], device=self._device)
+        begins = self._flags([lesson.piece.begins for lesson in lessons], ids)[own]
+        closes = self._flags([lesson.piece.closes for lesson in lessons], ids)[own]
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._mixed):
+            kept = self._network.keep(ids, mask)
+            states = self._network.alone(question, question_mask, asked=True)
+            ends, nowhere = self._network.together(states, question_mask, kept[own], mask[own])
+        spans = span_logits(ends, begins, closes, self._shape.span_tokens)
+        count, lengths, tokens = spans.shape
+        logits = torch.cat([spans.reshape(count, -1), nowhere[:, None]], 1)
+        right = torch.zeros(logits.shape, dtype=torch.bool)
+        for n, (_, _, found) in enumerate(asked):
+            at = [(last - first) * tokens + first + 1 for first, last in found]
+            right[n, at or [-1]] = True
+        right = right.to(self._device)
+        due = logits.masked_fill(~right, _IMPOSSIBLE).logsumexp(-1)
+        chosen = logits.argmax(-1).tolist()
+        marks = []
+        for n, (_, _, found) in enumerate(asked):
+            if chosen[n] == lengths * tokens:
+                marks.append((not found, not found))
+                continue
+            length, first = divmod(chosen[n], tokens)
+            begin = any(first - 1 == a for a, _ in found)
+            marks.append((begin, (first - 1, first - 1 + length) in found))
+        return logits.logsumexp(-1) - due, marks
+
+    def _flags(self, rows: Sequence[Sequence[bool]], like: Tensor) -> Tensor:
+        flags = torch.zeros(like.shape, dtype=torch.bool)
+        for n, row in enumerate(rows):
+            flags[n, 1 : len(row) + 1] = torch.tensor(row)  # the first token is no text
+        return flags.to(self._device)
+
+    def _examine(self, near: _Near, name: str) -> dict[str, dict[str, float]]:
+        rng = random.Random(name)
+        numbers = rng.sample(range(len(near.passages)), len(near.passages))
+        asked: dict[str, list[Lesson]] = {arm: [] for arm in ARMS}
+        for number in numbers:
+            if len(asked["right"]) == self._config.evaluation.questions:
+                break
+            passage, others = near.passages[number], near.of(number)
+            for question, answer in own_questions(passage, 1, rng):
+                lesson = self._asked(passage.text, [(question, answer)])
+                if not lesson.asked:
+                    continue
+                asked["right"].append(lesson)
+                absent = [o for o in others if not _says(o.text, answer)]
+                if absent:
+                    tokens = question_ids(self._tokenizer, question)
+                    asked["absent"].append(Lesson(self._piece(absent[0].text), [(tokens, ())]))
+        found = {}
+        for arm, lessons in asked.items():
+            lessons.sort(key=lambda lesson: len(lesson.piece.ids))
+            parts = [lessons[n : n + _EXAMINED] for n in range(0, len(lessons), _EXAMINED)]
+            taught = [self._taught(part) for part in parts]
+            if taught:
+                losses = torch.cat([losses for losses, _ in taught])
+                mean = _mean(losses, [mark for _, marks in taught for mark in marks])
+                found[arm] = {
+                    key: round(getattr(mean, key), 4) for key in ("loss", "first", "whole")
+                }
+        return found
+
+    def _passages(self, step: int) -> list[tuple[Passage, Sequence[Passage]]]:
+        size = self._config.batch
+        pool, at = divmod(step, _POOL)
+        if self._drawn[0] != pool:
+            rng = random.Random(f"{self._config.seed}/pool {pool}")
+            weights = [weight * len(source.passages) for weight, source in self._sources]
+            sources = rng.choices(self._sources, weights, k=size * _POOL)
+            drawn = [self._invented_or(source, rng) for _, source in sources]
+            drawn.sort(key=lambda pair: len(pair[0].text))
+            batches = [drawn[n : n + size] for n in range(0, len(drawn), size)]
+            rng.shuffle(batches)
+            self._drawn = (pool, [pair for batch in batches for pair in batch])
+        return self._drawn[1][at * size : (at + 1) * size]
+
+    def _invented_or(self, source: _Near, rng: random.Random) -> tuple[Passage, Sequence[Passage]]:
+        if rng.random() < self._config.tasks.facts:
+            text, questions = invent(rng)
+            return Passage(text, [(question, [answer]) for question, answer in questions]), ()
+        number = rng.randrange(len(source.passages))
+        return source.passages[number], source.of(number)
+
+    def _lesson(self, passage: Passage, near: Sequence[Passage], rng: random.Random) -> Lesson:
+        tasks = self._config.tasks
+        questions = own_questions(passage, tasks.questions, rng)
+        if not passage.questions:
+            questions = cloze_questions(passage.text, tasks.cloze, rng)
+        lesson = self._asked(passage.text, questions)
+        if near and rng.random() < tasks.foreign:
+            for question, answer in own_questions(rng.choice(near), 1, rng):
+                if not _says(passage.text, answer):
+                    tokens = question_ids(self._tokenizer, question)
+                    return Lesson(lesson.piece, [*lesson.asked, (tokens, ())])
+        return lesson
+
+    def _asked(self, text: str, questions: Sequence[tuple[str, str]]) -> Lesson:
+        """Return what is asked of a passage; questions whose answer is no span of it are left."""
+        piece = self._piece(text)
+        asked = []
+        for question, answer in questions:
+            if spans := token_spans(piece, text, answer, self._shape.span_tokens):
+                asked.append((question_ids(self._tokenizer, question), spans))
+        return Lesson(piece, asked)
+
+    def _piece(self, text: str) -> Tokenized:
+        return Tokenized(self._tokenizer, text, self._shape.piece_tokens)
+
+    def _with_ends(self, piece: Tokenized) -> list[int]:
+        ids = piece.ids[: self._shape.piece_tokens]
+        return [self._tokenizer.cls_token_id, *ids, self._tokenizer.sep_token_id]
+
+    @property
+    def _mixed(self) -> bool:
+        return self._config.dtype == "bfloat16"
+
+
+def token_spans(piece: Tokenized, text: str, answer: str, longest: int) -> list[tuple[int, int]]:
+    """Return all spans of whole words, (first, last) token, that are an answer."""
+    firsts = {a: n for n, (a, _) in enumerate(piece.spans) if piece.begins[n]}
+    lasts = {b: n for n, (_, b) in enumerate(piece.spans) if piece.closes[n]}
+    found, at, answer = [], -1, answer.strip()
+    while answer and (at := text.find(answer, at + 1)) >= 0:
+        first, last = firsts.get(at), lasts.get(at + len(answer))
+        if first is not None and last is not None and last - first < longest:
+            found.append((first, last))
+    return found
+
+
+class _Near:
+    """Passages with their neighbours of the same source."""
+
+    def __init__(self, passages: Sequence[Passage]) -> None:
+        self.passages = passages
+        asked = any(passage.questions for passage in passages)
+        texts = [passage.text for passage in passages]
+        self._near = nearest(texts, _NEAR) if asked else [[] for _ in passages]
+
+    def of(self, number: int) -> list[Passage]:
+        return [self.passages[n] for n in self._near[number]]
+
+
+def _read(path: str, config: TrainConfig) -> list[Passage]:
+    return read_passages(path, int(config.passage_tokens * 0.7))
+
+
+def _says(text: str, answer: str) -> bool:
+    return answer.casefold() in text.casefold()
+
+
+def _mean(losses: Tensor, marks: Sequence[tuple[bool, bool]]) -> Marks:
+    begins, wholes = zip(*marks, strict=True)
+    return Marks(float(losses.mean()), sum(begins) / len(marks), sum(wholes) / len(marks))

@@ -1,0 +1,138 @@
+"""Lessons of a locator, and whole runs."""
+
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from hybridqa.config import validate
+from hybridqa.errors import ConfigError
+from hybridqa.internalize.locator import Tokenized, TorchLocator, load_encoder
+from hybridqa.testing import tiny_encoder
+from hybridqa.training.config import TrainConfig
+from hybridqa.training.locating import LocatorCourse, token_spans
+from hybridqa.training.passages import read_passages
+from hybridqa.training.run import Run
+from hybridqa.types import Chunk
+
+
+@pytest.fixture
+def plan(data: Path, tmp_path: Path) -> TrainConfig:
+    return validate(
+        TrainConfig,
+        {
+            "dtype": "float32",
+            "device": "cpu",
+            "locator": {
+                "encoder": str(tiny_encoder(tmp_path / "encoder")),
+                "lower": 1,
+                "width": 16,
+            },
+            "sources": [{"path": str(data)}],
+            "tasks": {"questions": 2, "facts": 0.0, "foreign": 1.0},
+            "evaluation": {"sets": {"own": str(data)}, "questions": 4, "every": 2},
+            "batch": 4,
+            "steps": 4,
+            "warmup": 1,
+            "save_every": 2,
+        },
+        "test",
+    )
+
+
+def finished(folder: Path, plan: TrainConfig, steps: int | None = None) -> Run:
+    run = Run(folder, LocatorCourse(plan), plan)
+    for number, _ in run.train():
+        if number == steps:
+            run.save()
+            break
+    return run
+
+
+def test_all_spans_of_whole_words_are_right(tmp_path: Path) -> None:
+    _, tokenizer, _ = load_encoder(str(tiny_encoder(tmp_path)))
+    text = "Tea at 4, tea at 44, and at 4."
+    piece = Tokenized(tokenizer, text)
+
+    found = token_spans(piece, text, "at 4", 24)
+
+    assert [text[piece.spans[i][0] : piece.spans[j][1]] for i, j in found] == ["at 4", "at 4"]
+    assert token_spans(piece, text, "coffee", 24) == []
+    assert token_spans(piece, text, "a", 24) == []
+    assert token_spans(piece, text, "Tea at 4", 3) == []  # longer than spans may be
+
+
+def test_a_passage_is_asked_its_own_questions_and_a_neighbours(
+    plan: TrainConfig, data: Path
+) -> None:
+    course = LocatorCourse(plan)
+    passages = read_passages(data, 100)
+
+    lesson = course._lesson(passages[0], passages[1:3], random.Random(0))
+
+    (_, spans), (_, nowhere) = lesson.asked
+    assert [passages[0].text[lesson.piece.spans[i][0] :][:7] for i, _ in spans] == ["at four"]
+    assert nowhere == ()
+
+
+def test_a_step_is_a_function_of_its_number(plan: TrainConfig) -> None:
+    course = LocatorCourse(plan)
+    course.prepare()
+
+    losses = [float(course.learn(step)[0].detach()) for step in (3, 5, 3)]
+
+    assert losses[0] == losses[2] != losses[1]
+
+
+def test_everything_but_the_embeddings_gets_a_gradient(plan: TrainConfig) -> None:
+    course = LocatorCourse(plan)
+    course.learn(0)[0].backward()
+
+    assert not any("embeddings" in name for name in course.parameters())
+    for name, parameter in course.parameters().items():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_what_a_run_learned_is_found(plan: TrainConfig, tmp_path: Path, data: Path) -> None:
+    longer = dataclasses.replace(
+        plan, steps=150, learning_rate=1e-2, adapter_learning_rate=3e-3, average=0.5
+    )
+    run = finished(tmp_path / "run", longer)
+
+    locator = TorchLocator.from_checkpoint(run.checkpoint)
+    passages = read_passages(data, 100)
+    for passage in passages[:4]:
+        ((question, (answer,)),) = passage.questions
+        chunk = Chunk(
+            document_id="d", content_hash="h", start=0, end=len(passage.text), text=passage.text
+        )
+        found = locator.locate(question, locator.keep([chunk]))
+        assert found is not None
+        assert passage.text[found.start : found.end] == answer
+        assert found.share > found.nowhere
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    sets = [row["sets"]["own"] for row in rows if row["kind"] == "evaluation"]
+    assert sets[-1]["right"]["whole"] > sets[0]["right"]["whole"]
+    assert sets[-1]["absent"]["loss"] < sets[0]["absent"]["loss"]
+
+
+def test_a_run_that_was_cut_short_ends_as_one_that_was_not(
+    plan: TrainConfig, tmp_path: Path
+) -> None:
+    finished(tmp_path / "whole", plan)
+    finished(tmp_path / "cut", plan, steps=2)
+    finished(tmp_path / "cut", plan)
+
+    file = "checkpoint/model.safetensors"
+    assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "cut" / file).read_bytes()
+
+
+def test_one_thing_is_trained_at_a_time(data: Path) -> None:
+    told = {"sources": [{"path": str(data)}], "locator": {}, "reading": {}}
+
+    with pytest.raises(ConfigError, match="one of `network:`, `reading:` and `locator:`"):
+        validate(TrainConfig, told, "test")
