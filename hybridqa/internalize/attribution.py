@@ -3,7 +3,7 @@
 A question reads an adapter by how much its activations resemble the document's keys, so the keys
 tell which tokens carried what was said: phrase retrieval (Lee et al. 2021, arXiv 2012.12624) from
 inside the weights. The keys are made again from the text, by one forward pass: the adapter holds
-but short ones, its places.
+them no more.
 """
 
 from __future__ import annotations
