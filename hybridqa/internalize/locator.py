@@ -122,8 +122,8 @@ class TorchLocator:
         pieces: list[Tokenized] = []
         shifts: list[int] = []
         for chunk in chunks:
-            for start, text in self._pieces(chunk.text):
-                pieces.append(Tokenized(self._tokenizer, text))
+            for start, piece in self._pieces(chunk.text):
+                pieces.append(piece)
                 shifts.append(chunk.start + start)
         rows: list[Tensor] = []
         for n in range(0, len(pieces), _BATCH):
@@ -200,20 +200,21 @@ class TorchLocator:
     def question_ids(self, question: str) -> list[int]:
         return question_ids(self._tokenizer, question)
 
-    def _pieces(self, text: str) -> list[tuple[int, str]]:
-        """Cut a text that is too long into pieces of about the same length."""
+    def _pieces(self, text: str) -> list[tuple[int, Tokenized]]:
+        """Return pieces and where they begin: too long a text is cut into like lengths."""
         tokens = Tokenized(self._tokenizer, text)
         longest = self.network.config.piece_tokens
         count = -(-len(tokens.ids) // longest)
         if count <= 1:
-            return [(0, text)] if tokens.ids else []
+            return [(0, tokens)] if tokens.ids else []
         words = [a for (a, _), begins in zip(tokens.spans, tokens.begins, strict=True) if begins]
         cuts = [0, len(text)]
         for n in range(1, count):
             even = tokens.spans[len(tokens.ids) * n // count][0]
             cuts.append(max((a for a in words if a <= even), default=even))
         cuts = sorted(set(cuts))
-        return [(a, text[a:b]) for a, b in pairwise(cuts) if text[a:b].strip()]
+        spans = [(a, b) for a, b in pairwise(cuts) if text[a:b].strip()]
+        return [(a, Tokenized(self._tokenizer, text[a:b])) for a, b in spans]
 
     @property
     def _device(self) -> torch.device:

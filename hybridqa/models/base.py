@@ -132,9 +132,8 @@ class BaseModel:
                 f"Model `{name}` cannot be loaded from `{folder}`: {exc}. It must be a causal "
                 "language model that transformers knows without remote code."
             ) from exc
-        device = torch_device(device).type if device == "auto" else device
         try:
-            model = model.to(device).eval().requires_grad_(False)
+            model = model.to(torch_device(device)).eval().requires_grad_(False)
         except (RuntimeError, AssertionError) as exc:  # unknown, absent, or out of its memory
             reason = str(exc).splitlines()[0]
             raise ModelError(

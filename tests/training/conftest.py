@@ -52,21 +52,29 @@ def start(base: BaseModel, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def plan(data: Path, start: Path) -> TrainConfig:
+def settings(data: Path) -> dict[str, object]:
+    """Of a short run, whatever is trained."""
+    return {
+        "dtype": "float32",
+        "sources": [{"path": str(data)}],
+        "evaluation": {"sets": {"own": str(data)}, "questions": 4, "every": 2},
+        "batch": 4,
+        "steps": 4,
+        "warmup": 1,
+        "save_every": 2,
+    }
+
+
+@pytest.fixture
+def plan(settings: dict[str, object], start: Path) -> TrainConfig:
     network = {"first_layer": 2, "last_layer": 4, "state_layer": 1}
     return validate(
         TrainConfig,
-        {
-            "dtype": "float32",
+        settings
+        | {
             "start": str(start),
             "network": network | {"tower_first": 0, "tower_last": 2, "tower_rank": 2},
-            "sources": [{"path": str(data)}],
             "tasks": {"foreign": 0.5},
-            "evaluation": {"sets": {"own": str(data)}, "questions": 4, "every": 2},
-            "batch": 4,
-            "steps": 4,
-            "warmup": 1,
-            "save_every": 2,
         },
         "test",
     )

@@ -20,24 +20,18 @@ from hybridqa.types import Chunk
 
 
 @pytest.fixture
-def plan(data: Path, tmp_path: Path) -> TrainConfig:
+def plan(settings: dict[str, object], tmp_path: Path) -> TrainConfig:
     return validate(
         TrainConfig,
-        {
-            "dtype": "float32",
+        settings
+        | {
             "device": "cpu",
             "locator": {
                 "encoder": str(tiny_encoder(tmp_path / "encoder")),
                 "lower": 1,
                 "width": 16,
             },
-            "sources": [{"path": str(data)}],
             "tasks": {"questions": 2, "facts": 0.0, "foreign": 1.0},
-            "evaluation": {"sets": {"own": str(data)}, "questions": 4, "every": 2},
-            "batch": 4,
-            "steps": 4,
-            "warmup": 1,
-            "save_every": 2,
         },
         "test",
     )
