@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hybridqa.cli.serve import announce, listen
+from hybridqa.cli.listening import announce, listen
 from hybridqa.cli.session import JsonOption, Session, as_path, reported
 from hybridqa.errors import InputError
 

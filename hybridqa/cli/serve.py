@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from ipaddress import ip_address
@@ -14,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hybridqa.cli.listening import announce, listen
 from hybridqa.cli.session import ConfigOption, HomeOption, JsonOption, Session, reported
 from hybridqa.errors import InputError
 
@@ -115,30 +114,3 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Open a port.
-
-    Raises:
-        InputError: It is taken, or the address is not this machine's.
-    """
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
-    except OSError as exc:
-        raise InputError(
-            f"Port {port} of `{host}` cannot be used: {exc.strerror or exc}. Choose others with "
-            "`--host` and `--port`."
-        ) from exc
-
-
-def announce(session: Session, what: str, host: str, listening: socket.socket) -> None:
-    """Tell where to go."""
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{listening.getsockname()[1]}/"
-    if session.json:
-        sys.stdout.write(json.dumps({"url": url}) + "\n")
-        sys.stdout.flush()
-    else:
-        session.console.print(f"{what} at {url} (Ctrl-C ends it)", markup=False)

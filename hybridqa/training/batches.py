@@ -130,7 +130,7 @@ class Lessons:
         self._tokens, self._config = Tokens(base, config.passage_tokens), config
         self._device = base.device
         self._sources = [
-            (source.weight, read_passages(source.path, config.passage_tokens))
+            (source.weight, read_passages(source.path, config.passage_tokens, source.part))
             for source in config.sources
         ]
         self._drawn: tuple[int, list[Passage]] = (-1, [])

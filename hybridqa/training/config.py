@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
 from hybridqa.config import STRICT
@@ -23,6 +23,16 @@ class SourceConfig:
     """gzip or plain JSON Lines of `context` and `qas`; or a folder of texts."""
     weight: _WEIGHT = 1.0
     """Passages a passage of this source counts as when they are drawn."""
+    part: tuple[_SHARE, _SHARE] = (0.0, 1.0)
+    """Of its passages, in their order, those from one share to another, e.g. [0, 0.8]."""
+
+    def __post_init__(self) -> None:
+        if self.part[0] >= self.part[1]:
+            raise ValueError(f"`part:` of `{self.path}` must begin before it ends")
+
+
+def _source(told: Any) -> Any:
+    return {"path": told} if isinstance(told, str) else told
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -44,12 +54,17 @@ class TasksConfig:
     questions: _COUNT = 3
     """Of a passage's own, at most."""
     cloze: Annotated[int, Field(ge=0)] = 2
-    """Made from the passage's sentences by leaving out a span and some words."""
+    """Made from the passage's sentences by leaving out a span and some words; a locator is asked
+    them only in place of `questions` that a passage lacks."""
     facts: _SHARE = 0.1
     """Passages that are invented facts."""
     foreign: _SHARE = 0.2
     """Passages that are also asked a question of another: an adapter must not change its answer, a
     locator must find none."""
+    cut: _SHARE = 0.0
+    """Passages that lose the sentences which answer a question: a locator must find nothing."""
+    altered: _SHARE = 0.0
+    """Passages that are asked about another name or number: a locator must find nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -77,6 +92,7 @@ class LocatorShape:
     encoder: str = "embedded"
     lower: _COUNT = 2
     width: _COUNT = 128
+    span_tokens: _COUNT = 24
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -93,8 +109,8 @@ class LossConfig:
 class EvaluationConfig:
     """Evaluation while training: right, wrong and no adapter, and the passage in the prompt."""
 
-    sets: dict[str, str] = field(default_factory=dict)
-    """Files as for sources, by name; none of them in training."""
+    sets: dict[str, Annotated[SourceConfig, BeforeValidator(_source)]] = field(default_factory=dict)
+    """Paths or parts as for sources, by name; none of them in training."""
     questions: _COUNT = 64
     every: _COUNT = 250
     """Steps."""

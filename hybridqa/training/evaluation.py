@@ -29,9 +29,9 @@ class HeldOut:
         """
         self._tokens = Tokens(learner.base, config.passage_tokens)
         self._sets: dict[str, list[tuple[str, str, str]]] = {}
-        for name, path in config.evaluation.sets.items():
+        for name, source in config.evaluation.sets.items():
             rng = random.Random(name)
-            passages = read_passages(path, int(config.passage_tokens * 0.7))
+            passages = read_passages(source.path, int(config.passage_tokens * 0.7), source.part)
             rng.shuffle(passages)
             asked = [(p.text, *q) for p in passages for q in own_questions(p, 1, rng)]
             # Like lengths together; one passage's neighbour is its wrong one.

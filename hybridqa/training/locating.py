@@ -15,12 +15,20 @@ from hybridqa.internalize.locator import Tokenized, load_encoder, padded, questi
 from hybridqa.internalize.locator_network import LocatorConfig, LocatorNetwork, span_logits
 from hybridqa.models.base import torch_device
 from hybridqa.models.turns import Turns
-from hybridqa.training.config import TrainConfig
+from hybridqa.training.config import SourceConfig, TrainConfig
 from hybridqa.training.course import Measured
 from hybridqa.training.facts import invent
 from hybridqa.training.losses import Marks
 from hybridqa.training.neighbours import nearest
-from hybridqa.training.passages import Passage, cloze_questions, own_questions, read_passages
+from hybridqa.training.passages import (
+    Passage,
+    altered,
+    cloze_questions,
+    own_questions,
+    read_passages,
+    says,
+    without_answer,
+)
 
 _POOL = 16
 """Batches that are drawn together, so that each can hold passages of about one length."""
@@ -31,8 +39,8 @@ _FITTED = 96
 _EXAMINED = 16
 """Questions in a batch of an examination."""
 _IMPOSSIBLE = -3e4
-ARMS = ("right", "absent")
-"""Whether a question sees its passage, or the most similar other."""
+ARMS = ("right", "cut", "absent")
+"""Whether a question sees its passage, that without what answers it, or the most similar other."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +76,16 @@ class LocatorCourse:
             encoder_fingerprint=fingerprint,
             lower=shape.lower,
             width=shape.width,
+            span_tokens=shape.span_tokens,
         )
         self._device = torch_device(config.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self._network = LocatorNetwork(self._shape, encoder).to(self._device).eval()
-        self._sources = [(s.weight, _Near(_read(s.path, config))) for s in config.sources]
+        self._sources = [(s.weight, _Near(_read(s, config))) for s in config.sources]
         self._sets = {
-            name: _Near([p for p in _read(path, config) if p.questions])
-            for name, path in config.evaluation.sets.items()
+            name: _Near([p for p in _read(source, config) if p.questions])
+            for name, source in config.evaluation.sets.items()
         }
         self._drawn: tuple[int, list[tuple[Passage, Sequence[Passage]]]] = (-1, [])
 
@@ -121,7 +130,7 @@ class LocatorCourse:
         return losses.mean(), _mean(losses.detach(), marks)
 
     def measure(self, thorough: bool) -> Measured:
-        """Return marks of questions that see their passage, and of those that see another's."""
+        """Return marks of questions by what they see; see `ARMS`."""
         with torch.no_grad():
             return {name: self._examine(near, name) for name, near in self._sets.items()}
 
@@ -175,15 +184,19 @@ class LocatorCourse:
             if len(asked["right"]) == self._config.evaluation.questions:
                 break
             passage, others = near.passages[number], near.of(number)
-            for question, answer in own_questions(passage, 1, rng):
+            for question, answer in self._own(passage, 1, rng):
                 lesson = self._asked(passage.text, [(question, answer)])
                 if not lesson.asked:
                     continue
                 asked["right"].append(lesson)
-                absent = [o for o in others if not _says(o.text, answer)]
-                if absent:
-                    tokens = question_ids(self._tokenizer, question)
-                    asked["absent"].append(Lesson(self._piece(absent[0].text), [(tokens, ())]))
+                unsaid = {
+                    "cut": without_answer(passage.text, answer),
+                    "absent": next((o.text for o in others if not says(o.text, answer)), None),
+                }
+                for arm, text in unsaid.items():
+                    if text is not None:
+                        lesson = Lesson(self._piece(text), [self._unanswered(question)])
+                        asked[arm].append(lesson)
         found = {}
         for arm, lessons in asked.items():
             lessons.sort(key=lambda lesson: len(lesson.piece.ids))
@@ -219,17 +232,31 @@ class LocatorCourse:
         return source.passages[number], source.of(number)
 
     def _lesson(self, passage: Passage, near: Sequence[Passage], rng: random.Random) -> Lesson:
-        tasks = self._config.tasks
-        questions = own_questions(passage, tasks.questions, rng)
-        if not passage.questions:
-            questions = cloze_questions(passage.text, tasks.cloze, rng)
-        lesson = self._asked(passage.text, questions)
+        tasks, text = self._config.tasks, passage.text
+        questions = self._own(passage, tasks.questions, rng)
+        cloze = min(tasks.cloze, tasks.questions - len(questions))
+        questions += cloze_questions(text, cloze, rng)
+        unanswered = []
+        if questions and rng.random() < tasks.cut:
+            question, answer = rng.choice(questions)
+            if (rest := without_answer(text, answer)) is not None:
+                text = rest
+                unanswered.append(question)
+        if questions and rng.random() < tasks.altered:
+            others = [other.text for other in near]
+            if (other := altered(rng.choice(questions)[0], passage.text, others, rng)) is not None:
+                unanswered.append(other)
         if near and rng.random() < tasks.foreign:
-            for question, answer in own_questions(rng.choice(near), 1, rng):
-                if not _says(passage.text, answer):
-                    tokens = question_ids(self._tokenizer, question)
-                    return Lesson(lesson.piece, [*lesson.asked, (tokens, ())])
-        return lesson
+            foreign = self._own(rng.choice(near), 1, rng)
+            unanswered += [question for question, answer in foreign if not says(text, answer)]
+        lesson = self._asked(text, questions)
+        return Lesson(lesson.piece, [*lesson.asked, *map(self._unanswered, unanswered)])
+
+    def _own(self, passage: Passage, count: int, rng: random.Random) -> list[tuple[str, str]]:
+        return own_questions(passage, count, rng, self._shape.span_tokens)
+
+    def _unanswered(self, question: str) -> tuple[list[int], Sequence[tuple[int, int]]]:
+        return question_ids(self._tokenizer, question), ()
 
     def _asked(self, text: str, questions: Sequence[tuple[str, str]]) -> Lesson:
         """Return what is asked of a passage; questions whose answer is no span of it are left."""
@@ -277,12 +304,8 @@ class _Near:
         return [self.passages[n] for n in self._near[number]]
 
 
-def _read(path: str, config: TrainConfig) -> list[Passage]:
-    return read_passages(path, int(config.passage_tokens * 0.7))
-
-
-def _says(text: str, answer: str) -> bool:
-    return answer.casefold() in text.casefold()
+def _read(source: SourceConfig, config: TrainConfig) -> list[Passage]:
+    return read_passages(source.path, int(config.passage_tokens * 0.7), source.part)
 
 
 def _mean(losses: Tensor, marks: Sequence[tuple[bool, bool]]) -> Marks:

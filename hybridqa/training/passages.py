@@ -8,10 +8,14 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 from hybridqa.errors import ConfigError
 from hybridqa.internalize.spans import candidate_spans
+
+T = TypeVar("T")
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _LONGEST_ANSWER = 12
@@ -19,6 +23,11 @@ _LONGEST_ANSWER = 12
 _TEXT_WORDS = 120
 """Of the passages that plain texts are cut into."""
 _LEAST_CLOZE_WORDS = 6
+_LEAST_REST = 20
+"""Words that must remain of a passage."""
+_NUMBER_WORDS = ("How many", "How much", "When", "What", "Which")
+_NAME_WORDS = ("Who", "What", "Which", "Where")
+_PHRASE_WORDS = ("What", "What", "How", "Which", "Why")
 _CLOZE_WORDS = 15
 """Of a sentence, at most, before and after what is left out."""
 
@@ -32,13 +41,16 @@ class Passage:
     """With their acceptable answers, the best first."""
 
 
-def read_passages(path: str | Path, max_words: int) -> list[Passage]:
+def read_passages(
+    path: str | Path, max_words: int, part: tuple[float, float] = (0.0, 1.0)
+) -> list[Passage]:
     """Return the passages of a source, none longer than so many words.
 
     Args:
         path: JSON Lines of `context` and `qas` (`question`, `answers`), gzipped if the name ends
             so; or a folder of texts (`.md`, `.txt`, `.rst`), which are cut into passages.
         max_words: Longer passages are left out.
+        part: Those from one share to another, in their order, all passages counted.
 
     Raises:
         ConfigError: There is no such file, or a line is not as told above.
@@ -46,7 +58,8 @@ def read_passages(path: str | Path, max_words: int) -> list[Passage]:
     path = Path(path)
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.suffix in (".md", ".txt", ".rst"))
-        return [Passage(t, ()) for file in files for t in _cut(file.read_text(errors="replace"))]
+        texts = [text for file in files for text in _cut(file.read_text(errors="replace"))]
+        return [Passage(text, ()) for text in _taken(texts, part)]
     found: list[Passage] = []
     number = 0
     try:
@@ -55,8 +68,7 @@ def read_passages(path: str | Path, max_words: int) -> list[Passage]:
                 number += 1
                 row = json.loads(line)
                 questions = [(q["question"], q["answers"]) for q in row["qas"] if q["answers"]]
-                if len(row["context"].split()) <= max_words:
-                    found.append(Passage(row["context"], questions))
+                found.append(Passage(row["context"], questions))
     except OSError as exc:
         raise ConfigError(f"Source `{path}` cannot be read: {exc}. Give an existing file.") from exc
     except (ValueError, KeyError, TypeError) as exc:
@@ -64,16 +76,25 @@ def read_passages(path: str | Path, max_words: int) -> list[Passage]:
             f"Line {number} of `{path}` is no passage ({exc!r}). Each line is an object with "
             "`context` and `qas`, a list of objects with `question` and `answers`."
         ) from exc
-    return found
+    return [each for each in _taken(found, part) if len(each.text.split()) <= max_words]
 
 
-def own_questions(passage: Passage, count: int, rng: random.Random) -> list[tuple[str, str]]:
-    """Return some of a passage's questions with a short answer, preferably the passage's words."""
+def own_questions(
+    passage: Passage, count: int, rng: random.Random, longest: int = _LONGEST_ANSWER
+) -> list[tuple[str, str]]:
+    """Return some of a passage's questions with a short answer, preferably the passage's words.
+
+    Args:
+        passage: Any.
+        count: At most.
+        rng: Chooses.
+        longest: Words of an answer.
+    """
     fit = []
     for question, answers in passage.questions:
         literal = [answer for answer in answers if answer in passage.text]
         answer = (literal or list(answers))[0]
-        if 0 < len(answer.split()) <= _LONGEST_ANSWER:
+        if 0 < len(answer.split()) <= longest:
             fit.append((question, answer))
     return rng.sample(fit, min(count, len(fit)))
 
@@ -82,7 +103,8 @@ def cloze_questions(text: str, count: int, rng: random.Random) -> list[tuple[str
     """Return questions made from sentences by leaving out a span and some of the other words.
 
     A noisy cloze is the cheapest question that can be made of any text: Lewis et al. 2019 (arXiv
-    1906.04980). Words are left out lest the question's wording gives the place away.
+    1906.04980). Words are left out lest the question's wording gives the place away; half of the
+    questions begin with a question word, as theirs do.
     """
     made: list[tuple[str, str]] = []
     for start, end in candidate_spans(text, rng):
@@ -93,9 +115,70 @@ def cloze_questions(text: str, count: int, rng: random.Random) -> list[tuple[str
         after = text[end : sentence[1]].split()[:_CLOZE_WORDS]
         if len(before) + len(after) >= _LEAST_CLOZE_WORDS:
             keep = rng.uniform(0.4, 0.9)
-            words = [*_some(before, keep, rng), "___", *_some(after, keep, rng)]
-            made.append((" ".join(words), text[start:end]))
+            before, after, answer = (
+                _some(before, keep, rng),
+                _some(after, keep, rng),
+                text[start:end],
+            )
+            if rng.random() < 0.5:
+                words = [rng.choice(_asking_for(answer)), *after, *before]
+                made.append((" ".join(words).rstrip(".,;:") + "?", answer))
+            else:
+                made.append((" ".join([*before, "___", *after]), answer))
     return made
+
+
+def without_answer(text: str, answer: str) -> str | None:
+    """Return a text without the sentences that say an answer; `None` if too little remains."""
+    ends = [0, *(m.end() for m in _SENTENCE_END.finditer(text)), len(text)]
+    sentences = [text[a:b] for a, b in pairwise(ends)]
+    rest = "".join(each for each in sentences if not says(each, answer)).strip()
+    if len(rest.split()) < _LEAST_REST or says(rest, answer):
+        return None
+    return rest
+
+
+def altered(question: str, text: str, others: Sequence[str], rng: random.Random) -> str | None:
+    """Return a question about another name or number, one that a text does not say.
+
+    Args:
+        question: That the text answers.
+        text: Any.
+        others: Where the other names come from.
+        rng: Chooses.
+
+    Returns:
+        `None` if there is nothing to replace, or nothing to replace it by.
+    """
+    for start, end in candidate_spans(question, rng):
+        said = question[start:end]
+        if any(c.isdigit() for c in said):
+            new = "".join(rng.choice("123456789") if c.isdigit() else c for c in said)
+            if not says(text, new):
+                return question[:start] + new + question[end:]
+        elif start and said[0].isupper():
+            for other in rng.sample(others, len(others)):
+                names = [other[a:b] for a, b in candidate_spans(other, rng)]
+                for name in names:
+                    if name[0].isupper() and not says(text, name) and not says(question, name):
+                        return question[:start] + name + question[end:]
+    return None
+
+
+def _asking_for(answer: str) -> Sequence[str]:
+    if any(c.isdigit() for c in answer):
+        return _NUMBER_WORDS
+    return _NAME_WORDS if answer[:1].isupper() else _PHRASE_WORDS
+
+
+def says(text: str, answer: str) -> bool:
+    """Tell whether a text says an answer, in large letters or small ones."""
+    return answer.casefold() in text.casefold()
+
+
+def _taken(items: Sequence[T], part: tuple[float, float]) -> Sequence[T]:
+    first, last = (round(len(items) * share) for share in part)
+    return items[first:last]
 
 
 def _some(words: Sequence[str], share: float, rng: random.Random) -> list[str]:

@@ -22,7 +22,7 @@ from hybridqa.models.generator import ABSTENTION
 from hybridqa.models.lora import stack, worn
 from hybridqa.models.turns import Turns
 from hybridqa.training.batches import NOTHING
-from hybridqa.training.config import ReadingConfig, TrainConfig
+from hybridqa.training.config import ReadingConfig, SourceConfig, TrainConfig
 from hybridqa.training.course import Measured
 from hybridqa.training.groups import Ask, Group, Layout, ReadingBatch
 from hybridqa.training.losses import Marks
@@ -59,12 +59,12 @@ class ReaderCourse:
         self._layout = Layout(base, config.passage_tokens)
         # Sources stay apart, so that neighbours are alike and weights can be given.
         self._sources = [
-            (source.weight, Groups(_asked_about(source.path, config), config.reading))
+            (source.weight, Groups(_asked_about(source, config), config.reading))
             for source in config.sources
         ]
         self._sets = {
-            name: Groups(_asked_about(path, config), config.reading)
-            for name, path in config.evaluation.sets.items()
+            name: Groups(_asked_about(source, config), config.reading)
+            for name, source in config.evaluation.sets.items()
         }
 
     @property
@@ -161,8 +161,8 @@ def _marks(batch: ReadingBatch, losses: Tensor, right: Tensor) -> Marks:
     )
 
 
-def _asked_about(path: str, config: TrainConfig) -> list[Passage]:
-    passages = read_passages(path, int(config.passage_tokens * 0.7))
+def _asked_about(source: SourceConfig, config: TrainConfig) -> list[Passage]:
+    passages = read_passages(source.path, int(config.passage_tokens * 0.7), source.part)
     return [passage for passage in passages if own_questions(passage, 1, random.Random(0))]
 
 
