@@ -124,6 +124,15 @@ class Internalizer(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Look:
+    """A question, and the text in which a locator looks for its answer."""
+
+    question: str
+    text: Places | str
+    """What was kept of it, or itself: it is then read first."""
+
+
 class Locator(Protocol):
     """Finds answers in what it kept of a text, without reading that again."""
 
@@ -136,8 +145,8 @@ class Locator(Protocol):
         """Return the places of a document, given its chunks in order."""
         ...
 
-    def locate(self, question: str, places: Places) -> Place | None:
-        """Return where a question is likeliest answered; `None` if there are no places.
+    def locate(self, looks: Sequence[Look]) -> list[Place | None]:
+        """Return where each question is likeliest answered; `None` where there is no text.
 
         Raises:
             ModelError: The places are another locator's.

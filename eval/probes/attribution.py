@@ -31,6 +31,7 @@ from hybridqa.eval.probes.lab import Lab, Made, OpenHome, Refusal, answer_of, at
 from hybridqa.eval.statistics import Interval, wilson
 from hybridqa.internalize.associative import AssociativeInternalizer
 from hybridqa.internalize.attribution import Attribution, attribute
+from hybridqa.protocols import Look
 from hybridqa.wiring import HybridQA
 
 
@@ -204,7 +205,9 @@ def _cited(
 
 def _located(lab: Lab, question: str, made: Made) -> tuple[int, int, float] | None:
     locator, places = lab.qa.locator, made.internalized.adapter.places
-    found = locator.locate(question, places) if locator and places else None
+    if locator is None or places is None:
+        return None
+    (found,) = locator.locate([Look(question, places)])
     return (found.start, found.end, found.share) if found else None
 
 

@@ -114,6 +114,12 @@ class Load:
     """Why a question has no answer."""
     wall_s: float = 0.0
 
+    def add(self, other: Load) -> None:
+        """Take in what clients saw after this."""
+        self.seconds += other.seconds
+        self.failed += other.failed
+        self.wall_s += other.wall_s
+
     @property
     def per_second(self) -> float:
         return len(self.seconds) / self.wall_s

@@ -8,10 +8,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hybridqa.protocols import Generation, Generator, Internalizer, Locator, Prompt
+from hybridqa.protocols import Generation, Generator, Internalizer, Locator, Look, Prompt
 from hybridqa.stores.peft_folder import adapter_id, document_origin
 from hybridqa.stores.places import tensors_of
-from hybridqa.types import Chunk, Document, Internalized, Place
+from hybridqa.types import Chunk, Document, Internalized, Place, Places
 
 SURE = 0.5
 """Share of a place in a retrieved passage from which the model need not read the passages."""
@@ -61,7 +61,7 @@ class LocatingGenerator:
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Generation]:
         """Return one generation per prompt, in order; see `protocols.Generator`."""
-        located = [self._located(prompt) for prompt in prompts]
+        located = self._located(prompts)
         pairs = list(zip(prompts, located, strict=True))
         rest = iter(self._generator.generate([prompt for prompt, found in pairs if not found]))
         return [found or next(rest) for found in located]
@@ -72,45 +72,50 @@ class LocatingGenerator:
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Yield the answer's text as it grows; what is found comes at once."""
-        if found := self._located(prompt):
+        (found,) = self._located([prompt])
+        if found:
             return iter([found.text])
         return self._generator.stream(prompt)
 
     def forget(self, realm: str) -> None:
         self._generator.forget(realm)
 
-    def _located(self, prompt: Prompt) -> Generation | None:
-        """Return the likeliest place as an answer; `None` if the model must generate one."""
-        began, texts = time.perf_counter(), prompt.quote_from
-        if not texts:
-            return None
-        if prompt.places is not None:
-            if prompt.places.locator != self._locator.fingerprint:
-                return None
-            found = [(0, self._locator.locate(prompt.question, prompt.places))]
-        elif prompt.locate:
-            found = [(n, self._look(prompt.question, text)) for n, text in enumerate(texts)]
-        else:
-            return None
-        places = [(n, place) for n, place in found if place]
-        if not places:
-            return None
-        number, place = max(places, key=lambda each: each[1].share)
-        if prompt.locate and place.share < SURE:
-            return None
+    def _located(self, prompts: Sequence[Prompt]) -> list[Generation | None]:
+        """Return the likeliest places as answers; `None` where the model must generate one."""
+        began = time.perf_counter()
+        looks = [self._looks(prompt) for prompt in prompts]
+        found = iter(self._locator.locate([look for each in looks for look in each]))
+        places = [[next(found) for _ in each] for each in looks]
         seconds = time.perf_counter() - began
-        return Generation(
-            text=texts[number][place.start : place.end],
-            token_ids=(),
-            logprobs=(math.log(max(place.share, 1e-12)),),
-            span=(number, place.start, place.end),
-            located=True,
-            abstained=False,
-            prompt_tokens=0,
-            first_token_s=seconds,
-            seconds=seconds,
-        )
+        return [_answer(*each, seconds) for each in zip(prompts, places, strict=True)]
 
-    def _look(self, question: str, text: str) -> Place | None:
-        whole = Chunk(document_id="", content_hash="", start=0, end=len(text), text=text)
-        return self._locator.locate(question, self._locator.keep([whole]))
+    def _looks(self, prompt: Prompt) -> list[Look]:
+        texts: Sequence[Places | str] = ()
+        if prompt.quote_from and prompt.places is not None:
+            if prompt.places.locator == self._locator.fingerprint:
+                texts = [prompt.places]
+        elif prompt.quote_from and prompt.locate:
+            texts = prompt.quote_from
+        return [Look(prompt.question, text) for text in texts]
+
+
+def _answer(prompt: Prompt, places: Sequence[Place | None], seconds: float) -> Generation | None:
+    """Return the likeliest place, one for each text, as an answer."""
+    found = [(n, place) for n, place in enumerate(places) if place]
+    if not found:
+        return None
+    number, place = max(found, key=lambda each: each[1].share)
+    if prompt.locate and place.share < SURE:
+        return None
+    assert prompt.quote_from is not None
+    return Generation(
+        text=prompt.quote_from[number][place.start : place.end],
+        token_ids=(),
+        logprobs=(math.log(max(place.share, 1e-12)),),
+        span=(number, place.start, place.end),
+        located=True,
+        abstained=False,
+        prompt_tokens=0,
+        first_token_s=seconds,
+        seconds=seconds,
+    )

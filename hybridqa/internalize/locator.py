@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from hybridqa.config import validate
 from hybridqa.errors import ConfigError, ModelError
@@ -27,15 +28,16 @@ from hybridqa.internalize.locator_network import (
 )
 from hybridqa.models.embedder import local_folder
 from hybridqa.models.fingerprint import fingerprint_weights
-from hybridqa.models.places import packed, unpacked
+from hybridqa.models.places import Piece, packed, unpacked
 from hybridqa.models.turns import Turns
+from hybridqa.protocols import Look
 from hybridqa.types import Chunk, Place, Places
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _LONGEST_QUESTION = 96
 """Tokens; of a longer question, the last of these."""
 _BATCH = 16
-"""Pieces of a text read together."""
+"""Pieces computed together."""
 
 
 class Tokenized:
@@ -119,45 +121,55 @@ class TorchLocator:
 
     def keep(self, chunks: Sequence[Chunk]) -> Places:
         """Return the places of a document; see `protocols.Locator`."""
-        pieces: list[Tokenized] = []
-        shifts: list[int] = []
-        for chunk in chunks:
-            for start, piece in self._pieces(chunk.text):
-                pieces.append(piece)
-                shifts.append(chunk.start + start)
-        rows: list[Tensor] = []
-        for n in range(0, len(pieces), _BATCH):
-            rows += self._lock.run(partial(self._kept, pieces[n : n + _BATCH]))
-        spans = [
-            (shift + a, shift + b)
-            for piece, shift in zip(pieces, shifts, strict=True)
-            for a, b in piece.spans
-        ]
-        return packed(
-            rows,
-            spans,
-            [begins for piece in pieces for begins in piece.begins],
-            [closes for piece in pieces for closes in piece.closes],
-            self.fingerprint,
-        )
+        return self._read([[(chunk.start, chunk.text) for chunk in chunks]])[0]
 
-    def locate(self, question: str, places: Places) -> Place | None:
-        """Return where a question is likeliest answered; `None` if there are no places.
+    def locate(self, looks: Sequence[Look]) -> list[Place | None]:
+        """Return where each question is likeliest answered; `None` where there is no text.
 
-        Its share is that of the span among all spans of its piece and "nowhere".
+        Its share is that of the span among all spans of its piece and "nowhere". All is computed
+        in few batches; texts and questions that are the same are read once.
 
-        Args:
-            question: In plain words.
-            places: Of a text, or of a part of one, kept by this locator.
+        Raises:
+            ModelError: Places are another locator's.
         """
-        if places.locator != self.fingerprint:
-            raise ModelError(
-                f"These places were kept by the locator `{places.locator[:12]}`, and this one is "
-                f"`{self.fingerprint[:12]}`. Internalize the document anew."
+        for look in looks:
+            if isinstance(look.text, Places) and look.text.locator != self.fingerprint:
+                raise ModelError(
+                    f"These places were kept by the locator `{look.text.locator[:12]}`, and this "
+                    f"one is `{self.fingerprint[:12]}`. Internalize the document anew."
+                )
+        texts = list(dict.fromkeys(look.text for look in looks if isinstance(look.text, str)))
+        read = dict(zip(texts, self._read([[(0, text)] for text in texts]), strict=True))
+        asked = [
+            (look.question, read[look.text] if isinstance(look.text, str) else look.text)
+            for look in looks
+        ]
+        return self._lock.run(partial(self._located, asked)) if asked else []
+
+    def _read(self, texts: Sequence[Sequence[tuple[int, str]]]) -> list[Places]:
+        """Return the places of texts, each given as its parts and where they begin."""
+        pieces = [
+            [(start + at, piece) for start, part in text for at, piece in self._pieces(part)]
+            for text in texts
+        ]
+        every = [piece for text in pieces for _, piece in text]
+        order = sorted(range(len(every)), key=lambda n: len(every[n].ids))
+        rows: dict[int, Tensor] = {}
+        for n in range(0, len(order), _BATCH):
+            batch = order[n : n + _BATCH]
+            kept = self._lock.run(partial(self._kept, [every[m] for m in batch]))
+            rows.update(zip(batch, kept, strict=True))
+        numbers = iter(range(len(every)))
+        return [
+            packed(
+                [rows[next(numbers)] for _ in text],
+                [(shift + a, shift + b) for shift, piece in text for a, b in piece.spans],
+                [begins for _, piece in text for begins in piece.begins],
+                [closes for _, piece in text for closes in piece.closes],
+                self.fingerprint,
             )
-        if not len(places.pieces):
-            return None
-        return self._lock.run(partial(self._located, question, places))
+            for text in pieces
+        ]
 
     @torch.inference_mode()
     def _kept(self, pieces: Sequence[Tokenized]) -> list[Tensor]:
@@ -166,36 +178,48 @@ class TorchLocator:
         return [row[: len(p.ids) + 2].cpu() for row, p in zip(kept, pieces, strict=True)]
 
     @torch.inference_mode()
-    def _located(self, question: str, places: Places) -> Place | None:
-        tokens = self.question_ids(question)
-        asked_ids, asked_mask = padded([tokens], self._device)
-        asked = self.network.alone(asked_ids, asked_mask, asked=True)
-        best: Place | None = None
-        for piece in unpacked(places):
-            kept = piece.states.to(self._device, asked.dtype)[None]
-            mask = torch.ones(kept.shape[:2], dtype=torch.long, device=self._device)
-            ends, nowhere = self.network.together(asked, asked_mask, kept, mask)
-            longest = self.network.config.span_tokens
-            begins, closes = (
-                flags[None].to(self._device) for flags in (piece.begins, piece.closes)
-            )
-            logits = span_logits(ends, begins, closes, longest)[0]
-            shares = torch.cat([logits.flatten(), nowhere]).softmax(0)
-            length, first = divmod(int(shares[:-1].argmax()), logits.shape[1])
-            share, none = float(shares[length * logits.shape[1] + first]), float(shares[-1])
-            if float(logits[length, first]) <= NEVER:
-                continue
-            found = Place(
-                start=int(piece.spans[first, 0]),
-                end=int(piece.spans[first + length, 1]),
-                share=share,
-                nowhere=none,
-            )
-            if best is None or found.share / (found.nowhere + 1e-9) > best.share / (
-                best.nowhere + 1e-9
-            ):
-                best = found
+    def _located(self, asked: Sequence[tuple[str, Places]]) -> list[Place | None]:
+        best: list[Place | None] = [None] * len(asked)
+        pieces = [(n, piece) for n, (_, places) in enumerate(asked) for piece in unpacked(places)]
+        if not pieces:
+            return best
+        pieces.sort(key=lambda each: len(each[1].states))  # like lengths together
+        questions = {question: n for n, question in enumerate(dict.fromkeys(q for q, _ in asked))}
+        ids, mask = padded([self.question_ids(question) for question in questions], self._device)
+        states = self.network.alone(ids, mask, asked=True)
+        for first in range(0, len(pieces), _BATCH):
+            batch = pieces[first : first + _BATCH]
+            rows = [questions[asked[n][0]] for n, _ in batch]
+            found = self._looked(states[rows], mask[rows], [piece for _, piece in batch])
+            for (n, _), place in zip(batch, found, strict=True):
+                best[n] = max((each for each in (best[n], place) if each), key=_odds, default=None)
         return best
+
+    def _looked(self, asked: Tensor, mask: Tensor, pieces: Sequence[Piece]) -> list[Place | None]:
+        """Return the best place of each piece, given states and mask of its question."""
+
+        def filled(rows: Sequence[Tensor]) -> Tensor:
+            return pad_sequence(list(rows), batch_first=True).to(self._device)
+
+        kept = filled([piece.states for piece in pieces]).to(asked.dtype)
+        seen = filled([torch.ones(len(piece.states), dtype=torch.long) for piece in pieces])
+        ends, nowhere = self.network.together(asked, mask, kept, seen)
+        begins, closes = (
+            filled([getattr(piece, name) for piece in pieces]) for name in ("begins", "closes")
+        )
+        logits = span_logits(ends, begins, closes, self.network.config.span_tokens)
+        shares = torch.cat([logits.flatten(1), nowhere[:, None]], 1).softmax(-1)
+        likeliest, at = shares[:, :-1].max(-1)
+        places: list[Place | None] = []
+        for n, piece in enumerate(pieces):
+            length, first = divmod(int(at[n]), logits.shape[2])
+            if float(logits[n, length, first]) <= NEVER:  # nothing in it may be an answer
+                places.append(None)
+                continue
+            start, end = int(piece.spans[first, 0]), int(piece.spans[first + length, 1])
+            share, none = float(likeliest[n]), float(shares[n, -1])
+            places.append(Place(start=start, end=end, share=share, nowhere=none))
+        return places
 
     def question_ids(self, question: str) -> list[int]:
         return question_ids(self._tokenizer, question)
@@ -219,6 +243,10 @@ class TorchLocator:
     @property
     def _device(self) -> torch.device:
         return self.network.narrow.weight.device
+
+
+def _odds(place: Place) -> float:
+    return place.share / (place.nowhere + 1e-9)
 
 
 def question_ids(tokenizer: Any, question: str) -> list[int]:

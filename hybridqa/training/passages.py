@@ -68,7 +68,7 @@ def read_passages(
                 number += 1
                 row = json.loads(line)
                 questions = [(q["question"], q["answers"]) for q in row["qas"] if q["answers"]]
-                found.append(Passage(row["context"], questions))
+                found.append(Passage(row["context"] + "", questions))  # else it is no text
     except OSError as exc:
         raise ConfigError(f"Source `{path}` cannot be read: {exc}. Give an existing file.") from exc
     except (ValueError, KeyError, TypeError) as exc:

@@ -102,7 +102,14 @@ class Models:
         if name is None:
             return None
         folder = EMBEDDED_LOCATOR if name == "embedded" else Path(name)
-        return TorchLocator.from_checkpoint(folder, self._turns, base.dtype, base.device)
+        locator = TorchLocator.from_checkpoint(folder, self._turns, base.dtype, base.device)
+        if self._max_batch == 1:
+            return locator
+        from hybridqa.models.together import BatchingLocator
+
+        batching = BatchingLocator(locator, self._max_batch)
+        self._closing.callback(batching.close)
+        return batching
 
     @Part
     def generator(self) -> Generator:
@@ -127,9 +134,16 @@ class Models:
     def embedder(self) -> Embedder:
         from hybridqa.models.embedder import SentenceTransformerEmbedder
 
-        return SentenceTransformerEmbedder.from_checkpoint(
+        embedder = SentenceTransformerEmbedder.from_checkpoint(
             self.config.index.embedder, lock=self._turns
         )
+        if self._max_batch == 1:
+            return embedder
+        from hybridqa.models.together import BatchingEmbedder
+
+        batching = BatchingEmbedder(embedder, self._max_batch)
+        self._closing.callback(batching.close)
+        return batching
 
     @Part
     def chunker(self) -> Chunker:

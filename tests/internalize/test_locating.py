@@ -7,7 +7,7 @@ import pytest
 from hybridqa.internalize import locating
 from hybridqa.internalize.locating import LocatingGenerator, LocatingInternalizer
 from hybridqa.internalize.locator import TorchLocator
-from hybridqa.protocols import Prompt
+from hybridqa.protocols import Look, Prompt
 from hybridqa.testing import FakeGenerator, FakeInternalizer, tiny_locator
 from hybridqa.types import Chunk, Document
 
@@ -52,7 +52,7 @@ def test_what_can_be_found_is_found_and_the_rest_is_generated(
     before, found, after = generator.generate([plain, quoting, plain])
 
     assert (before.text, after.text) == ("four", "four")
-    place = locator.locate("When is tea?", places)
+    place = locator.locate([Look("When is tea?", places)])[0]
     assert place is not None
     assert found.span == (0, place.start, place.end)
     assert found.text == TEXT[place.start : place.end]
@@ -79,7 +79,7 @@ def test_passages_are_read_only_where_nothing_sure_is_found(
         assert (made.text, made.located) == ("four", False)
         return
     chunk = replace(CHUNK, text=passages[1], end=len(passages[1]))
-    found = [locator.locate("When?", locator.keep([each])) for each in (CHUNK, chunk)]
+    found = [locator.locate([Look("When?", locator.keep([each]))])[0] for each in (CHUNK, chunk)]
     best = max(range(2), key=lambda n: found[n].share)  # type: ignore[union-attr]
     assert made.located
     assert made.span is not None

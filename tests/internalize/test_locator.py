@@ -12,6 +12,7 @@ from hybridqa.errors import ModelError
 from hybridqa.internalize.locator import Tokenized, TorchLocator, load_encoder, padded, save_locator
 from hybridqa.internalize.locator_network import LocatorConfig, LocatorNetwork, span_logits
 from hybridqa.models.places import part, unpacked
+from hybridqa.protocols import Look
 from hybridqa.testing import tiny_encoder, tiny_locator
 from hybridqa.types import Chunk
 
@@ -72,7 +73,7 @@ def test_what_is_found_is_the_likeliest_span_of_words(locator: TorchLocator) -> 
     }
     total = torch.tensor([*scores.values(), float(nowhere)]).softmax(0)
 
-    found = locator.locate(question, locator.keep(chunks(TEXT[:30])))
+    found = locator.locate([Look(question, locator.keep(chunks(TEXT[:30])))])[0]
 
     assert found is not None
     assert found.share == pytest.approx(scores_share(scores, total, found), abs=0.02)
@@ -97,8 +98,8 @@ def test_longer_texts_are_kept_in_pieces_that_cover_them(locator: TorchLocator) 
     assert "".join(read) == "".join(text.split())
     assert all(len(piece.spans) <= 50 for piece in pieces)
     second = part(places, [(both[1].start, both[1].end)])
-    found = locator.locate("When?", second)
-    alone = locator.locate("When?", locator.keep(chunks(TEXT)))
+    found = locator.locate([Look("When?", second)])[0]
+    alone = locator.locate([Look("When?", locator.keep(chunks(TEXT)))])[0]
     assert found is not None
     assert alone is not None
     shift = both[1].start
@@ -109,7 +110,7 @@ def test_longer_texts_are_kept_in_pieces_that_cover_them(locator: TorchLocator) 
 def test_the_question_decides(locator: TorchLocator) -> None:
     places = locator.keep(chunks(LONG))
 
-    shares = {locator.locate(q, places).share for q in ("When?", "Who saw it?")}  # type: ignore[union-attr]
+    shares = {locator.locate([Look(q, places)])[0].share for q in ("When?", "Who saw it?")}  # type: ignore[union-attr]
 
     assert len(shares) == 2
 
@@ -119,7 +120,7 @@ def test_odd_texts_can_be_kept_and_asked(locator: TorchLocator, text: str) -> No
     places = locator.keep(chunks(text))
 
     for question in ("?", "", "word " * 500):
-        found = locator.locate(question, places)
+        found = locator.locate([Look(question, places)])[0]
         if text.isspace():
             assert found is None
         if found:
@@ -127,14 +128,14 @@ def test_odd_texts_can_be_kept_and_asked(locator: TorchLocator, text: str) -> No
 
 
 def test_nothing_is_found_in_nothing(locator: TorchLocator) -> None:
-    assert locator.locate("When?", locator.keep([])) is None
+    assert locator.locate([Look("When?", locator.keep([]))])[0] is None
 
 
 def test_places_of_another_locator_are_refused(locator: TorchLocator) -> None:
     places = replace(locator.keep(chunks(TEXT)), locator="cd" * 32)
 
     with pytest.raises(ModelError, match="Internalize the document anew"):
-        locator.locate("When?", places)
+        locator.locate([Look("When?", places)])[0]
 
 
 def test_impossible_spans_are_never_chosen() -> None:
@@ -167,7 +168,7 @@ def test_a_checkpoint_holds_all_but_the_embeddings(checkpoint: Path) -> None:
 
     places = once.keep(chunks(TEXT))
     assert once.fingerprint == again.fingerprint
-    assert once.locate("When?", places) == again.locate("When?", places)
+    assert once.locate([Look("When?", places)])[0] == again.locate([Look("When?", places)])[0]
 
 
 def test_what_is_no_checkpoint_is_told(checkpoint: Path, tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import torch
 from hybridqa.config import validate
 from hybridqa.errors import ConfigError
 from hybridqa.internalize.locator import Tokenized, TorchLocator, load_encoder
+from hybridqa.protocols import Look
 from hybridqa.testing import tiny_encoder
 from hybridqa.training.config import TrainConfig
 from hybridqa.training.locating import LocatorCourse, token_spans
-from hybridqa.training.passages import read_passages
+from hybridqa.training.passages import Passage, read_passages
 from hybridqa.training.run import Run
 from hybridqa.types import Chunk
 
@@ -31,7 +32,7 @@ def plan(settings: dict[str, object], tmp_path: Path) -> TrainConfig:
                 "lower": 1,
                 "width": 16,
             },
-            "tasks": {"questions": 2, "facts": 0.0, "foreign": 1.0},
+            "tasks": {"questions": 2, "cloze": 0, "facts": 0.0, "foreign": 1.0},
         },
         "test",
     )
@@ -72,6 +73,32 @@ def test_a_passage_is_asked_its_own_questions_and_a_neighbours(
     assert nowhere == ()
 
 
+def test_what_a_passage_no_longer_says_is_found_nowhere(plan: TrainConfig) -> None:
+    tasks = dataclasses.replace(plan.tasks, foreign=0.0, cut=1.0, altered=1.0)
+    course = LocatorCourse(dataclasses.replace(plan, tasks=tasks))
+    rest = "The kettle is in the cellar, by the stairs, where it has been since the day on which "
+    passage = Passage(f"Tea is at four. {rest}we moved in.", [("When is tea on day 7?", ["four"])])
+
+    lesson = course._lesson(passage, (), random.Random(0))
+
+    questions = [course._tokenizer.decode(tokens) for tokens, _ in lesson.asked]
+    assert [spans for _, spans in lesson.asked] == [(), ()]
+    assert "7" in questions[0]
+    assert "7" not in questions[1]
+    assert "four" not in course._tokenizer.decode(lesson.piece.ids).replace(" ", "")
+
+
+def test_passages_with_few_questions_are_asked_clozes(plan: TrainConfig, data: Path) -> None:
+    tasks = dataclasses.replace(plan.tasks, foreign=0.0, cloze=1)
+    course = LocatorCourse(dataclasses.replace(plan, tasks=tasks))
+    (passage, *_) = read_passages(data, 100)
+
+    asked = course._lesson(passage, (), random.Random(0)).asked
+
+    assert len(asked) == 2
+    assert all(spans for _, spans in asked)
+
+
 def test_a_step_is_a_function_of_its_number(plan: TrainConfig) -> None:
     course = LocatorCourse(plan)
     course.prepare()
@@ -104,7 +131,7 @@ def test_what_a_run_learned_is_found(plan: TrainConfig, tmp_path: Path, data: Pa
         chunk = Chunk(
             document_id="d", content_hash="h", start=0, end=len(passage.text), text=passage.text
         )
-        found = locator.locate(question, locator.keep([chunk]))
+        found = locator.locate([Look(question, locator.keep([chunk]))])[0]
         assert found is not None
         assert passage.text[found.start : found.end] == answer
         assert found.share > found.nowhere

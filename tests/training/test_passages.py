@@ -2,24 +2,35 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
 
+from hybridqa.config import validate
 from hybridqa.errors import ConfigError
-from hybridqa.training.passages import cloze_questions, own_questions, read_passages
+from hybridqa.training.config import SourceConfig
+from hybridqa.training.passages import (
+    altered,
+    cloze_questions,
+    own_questions,
+    read_passages,
+    without_answer,
+)
 
 TEXT = "The archive in Lund keeps 4,120 maps of the northern coast. It opened to readers in 1911."
 
 
 def test_cloze_questions_leave_out_their_answer(tmp_path: Path) -> None:
-    made = cloze_questions(TEXT, 4, random.Random(0))
+    made = [each for n in range(4) for each in cloze_questions(TEXT, 4, random.Random(n))]
 
-    assert made
     for question, answer in made:
         assert answer in TEXT
-        assert "___" in question
         assert answer not in question
+    assert {("___" in question, question.endswith("?")) for question, _ in made} == {
+        (True, False),
+        (False, True),
+    }
 
 
 def test_no_cloze_questions_are_none() -> None:
@@ -51,7 +62,46 @@ def test_folders_of_texts_are_cut_into_passages(tmp_path: Path) -> None:
     assert passages[0].text.startswith("Line 0")
 
 
-@pytest.mark.parametrize("line", ['{"context": 3}', "no json", '{"context": "a"}', "[]"])
+def test_a_part_of_a_source_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "passages.jsonl"
+    texts = ["one", "two words", "three", "four", "five"]
+    path.write_text("".join(json.dumps({"context": t, "qas": []}) + "\n" for t in texts))
+
+    read = [[p.text for p in read_passages(path, 1, part)] for part in ((0.0, 0.8), (0.8, 1.0))]
+
+    assert read == [["one", "three", "four"], ["five"]]
+    with pytest.raises(ConfigError, match="must begin before it ends"):
+        validate(SourceConfig, {"path": "x", "part": [0.8, 0.8]}, "test")
+
+
+def test_the_sentences_that_answer_are_cut_out() -> None:
+    more = (
+        " Its readers come from all over the country, and most of them stay for two weeks or more."
+    )
+
+    assert without_answer(TEXT + more, "1911") == TEXT.split(" It opened")[0] + more
+    assert without_answer(TEXT, "1911") is None  # too little remains
+    assert without_answer(TEXT.replace(". ", " ") + more, "4,120 MAPS") is None
+
+
+def test_a_question_is_asked_of_another_name_or_number() -> None:
+    rng = random.Random(0)
+    other = "The archive in Malmö is closed."
+
+    year = altered("What opened in 1911?", TEXT, [], rng)
+    place = altered("Who reads in Lund today?", TEXT, [TEXT, other], rng)
+
+    assert year is not None
+    assert re.fullmatch(r"What opened in \d{4}\?", year)
+    assert year[-5:-1] not in TEXT
+    assert place == "Who reads in Malmö today?"
+    assert altered("Who reads in Lund today?", TEXT, [TEXT], rng) is None
+    assert altered("Who reads there?", TEXT, [other], rng) is None
+
+
+@pytest.mark.parametrize(
+    "line", ['{"context": 3, "qas": []}', '{"context": 3}', "no json", '{"context": "a"}', "[]"]
+)
 def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "passages.jsonl"
     path.write_text(json.dumps({"context": TEXT, "qas": []}) + "\n" + line + "\n")
