@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hybridqa.config import Config
 from hybridqa.engines.answer import best_share
+from hybridqa.engines.prompts import SURE
 from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import InputError
 from hybridqa.eval.arms import SEARCHING, WEARING, ArmName, StyledArm
@@ -255,8 +256,8 @@ class Bench:
             passages=tuple(map(_text, contexts)),
             adapters=adapters,
             quote_from=tuple(map(_text, sources)) if arm.style is Style.QUOTE else None,
-            places=places,
-            locate=arm == _RETRIEVED,
+            locate=0.0 if places else SURE if arm == _RETRIEVED else None,
+            places=(places,) if places else (),
             max_tokens=self._qa.config.answer.max_tokens,
         )
         return Request(prompt=prompt, hits=hits, sources=sources, contexts=contexts, record=record)

@@ -165,12 +165,12 @@ class Prompt:
     """Worn together for this request only: a task adapter, then document adapters."""
     quote_from: Sequence[str] | None = None
     """If given, the answer must be a literal span of one of these texts."""
-    places: Places | None = None
-    """With `quote_from` of one text, its places, if they are to be looked at instead: what the
-    locator finds there is the answer, and no token is generated."""
-    locate: bool = False
-    """With `quote_from` the passages: what a locator finds in one of them, and is sure of, is the
-    answer; only else the model reads them."""
+    locate: float | None = None
+    """With `quote_from`: what a locator finds there is the answer if its share is no less than
+    this, and no token is generated."""
+    places: Sequence[Places | None] = ()
+    """With `locate`, what was kept of each text of `quote_from`, in that text's characters. A
+    passage of which nothing was kept is read by the locator; any other text is not."""
     max_tokens: int = 48
     realm: str = ""
     """Whose prompt it is: nothing a generator keeps of it serves another realm."""

@@ -28,6 +28,8 @@ from hybridqa.wiring import HybridQA, Models
 
 CLIENTS = 16
 _ROUNDS = 3
+_EACH = 3
+"""Questions about each document, of those that are asked over HTTP and in process."""
 _WARM_S = 60.0
 """Of a soak, until memory counts: caches fill meanwhile."""
 
@@ -93,7 +95,7 @@ def _overhead(
 ) -> SpeedRow:
     """Ask the same questions over HTTP and in this process, by turns."""
     models = Models(config, config.serve.max_batch)
-    asked = [(d, questions[0]) for d, questions in corpus.questions.items()]
+    asked = [(d, q) for d, questions in corpus.questions.items() for q in questions[:_EACH]]
     seconds: dict[str, list[float]] = {"http": [], "in process": []}
     try:
         with HybridQA(home, config, models) as qa, service.client() as client:

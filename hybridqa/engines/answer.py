@@ -260,11 +260,20 @@ class Answerer:
 
     def _from_passages(self, task: _Task, record: AdapterRecord | None) -> _Made:
         hits, watch = task.routed.hits, task.meter.watch
-        passages = tuple(hit.chunk.text for hit in hits[: self._passages])
+        chunks = [hit.chunk for hit in hits[: self._passages]]
         worn = (record, best_share(record, hits)) if record else None
-        with watch.stage("load_adapter") if worn else nullcontext():
+        quoting = task.style is Style.QUOTE
+        live = {each.record.document.id: each.adapter for each in task.routed.candidates}
+        holding = [
+            live.get(chunk.document_id) if quoting and not worn else None for chunk in chunks
+        ]
+        with watch.stage("load_adapter") if worn or any(holding) else nullcontext():
             prompt = self._prompts.read(
-                task.question, passages, quoting=task.style is Style.QUOTE, worn=worn
+                task.question,
+                tuple(chunk.text for chunk in chunks),
+                quoting=quoting,
+                worn=worn,
+                places=list(map(self._prompts.kept, holding, chunks)),
             )
         generation = task.meter.generate(prompt)
         with watch.stage("verify"):

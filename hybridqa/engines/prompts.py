@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hybridqa.errors import CorruptAdapterError
 from hybridqa.internalize.compress import take_shares
 from hybridqa.models.places import part
 from hybridqa.protocols import Prompt
 from hybridqa.stores.adapters import AdapterStore
-from hybridqa.types import Adapter, AdapterRecord
+from hybridqa.types import Adapter, AdapterRecord, Chunk, Places
+
+SURE = 0.5
+"""Share of a place in a retrieved passage from which the model need not read the passages."""
 
 
 class Prompts:
@@ -59,15 +63,16 @@ class Prompts:
         whole = self._adapters.load(record)
         share = take_shares(whole, [number], len(record.shares))
         task = self._task_adapters[record.task_adapter_id] if record.task_adapter_id else None
-        places = quoted = None
-        if text is not None:
-            places = part(whole.places, looked_at) if whole.places else None
-            quoted = text if places else text[slice(*record.shares[number])]
+        places = part(whole.places, looked_at) if whole.places and text is not None else None
+        quoted = text
+        if text is not None and places is None:
+            quoted = text[slice(*record.shares[number])]
         return Prompt(
             question=question,
             adapters=(task, share) if task else (share,),
             quote_from=None if quoted is None else (quoted,),
-            places=places,
+            locate=0.0 if places else None,
+            places=(places,) if places else (),
             max_tokens=self._max_tokens,
             realm=self._realm,
         )
@@ -78,6 +83,7 @@ class Prompts:
         passages: Sequence[str],
         quoting: bool,
         worn: tuple[AdapterRecord, int] | None = None,
+        places: Sequence[Places | None] = (),
     ) -> Prompt:
         """Read passages, and wear a share of an adapter besides.
 
@@ -86,6 +92,7 @@ class Prompts:
             passages: Best first.
             quoting: Whether the answer must be a span of theirs.
             worn: An adapter's record, and the number of its share.
+            places: What was kept of each passage; see `kept`.
 
         Raises:
             CorruptAdapterError: Its files are damaged.
@@ -98,10 +105,22 @@ class Prompts:
             passages=passages,
             adapters=(*self._reading, *share),
             quote_from=passages if quoting else None,
-            locate=quoting and worn is None,
+            locate=SURE if quoting and worn is None else None,
+            places=places,
             max_tokens=self._max_tokens,
             realm=self._realm,
         )
+
+    def kept(self, record: AdapterRecord | None, chunk: Chunk) -> Places | None:
+        """Return what an adapter of a passage's document keeps of the passage, if anything."""
+        if record is None or record.content_hash != chunk.content_hash:
+            return None
+        try:
+            places = self._adapters.load(record).places
+        except CorruptAdapterError:  # then the passage is read
+            return None
+        own = part(places, [(chunk.start, chunk.end)], chunk.start) if places else None
+        return own if own and len(own.pieces) else None
 
     def check(self, question: str, passage: str) -> Prompt:
         """Let the reader judge an answer: nothing is written."""

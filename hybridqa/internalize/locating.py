@@ -7,14 +7,12 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 from hybridqa.protocols import Generation, Generator, Internalizer, Locator, Look, Prompt
 from hybridqa.stores.peft_folder import adapter_id, document_origin
 from hybridqa.stores.places import tensors_of
 from hybridqa.types import Chunk, Document, Internalized, Place, Places
-
-SURE = 0.5
-"""Share of a place in a retrieved passage from which the model need not read the passages."""
 
 
 class LocatingInternalizer:
@@ -90,12 +88,16 @@ class LocatingGenerator:
         return [_answer(*each, seconds) for each in zip(prompts, places, strict=True)]
 
     def _looks(self, prompt: Prompt) -> list[Look]:
-        texts: Sequence[Places | str] = ()
-        if prompt.quote_from and prompt.places is not None:
-            if prompt.places.locator == self._locator.fingerprint:
-                texts = [prompt.places]
-        elif prompt.quote_from and prompt.locate:
-            texts = prompt.quote_from
+        """Return where an answer is looked for: in all texts, or else in none."""
+        texts: list[Places | str] = []
+        if prompt.locate is not None:
+            for text, places in zip_longest(prompt.quote_from or (), prompt.places):
+                if places and places.locator == self._locator.fingerprint:
+                    texts.append(places)
+                elif text in prompt.passages:
+                    texts.append(text)
+                else:  # it is not for reading, neither here nor by the model
+                    return []
         return [Look(prompt.question, text) for text in texts]
 
 
@@ -105,9 +107,10 @@ def _answer(prompt: Prompt, places: Sequence[Place | None], seconds: float) -> G
     if not found:
         return None
     number, place = max(found, key=lambda each: each[1].share)
-    if prompt.locate and place.share < SURE:
-        return None
     assert prompt.quote_from is not None
+    assert prompt.locate is not None
+    if place.share < prompt.locate:
+        return None
     return Generation(
         text=prompt.quote_from[number][place.start : place.end],
         token_ids=(),

@@ -82,8 +82,14 @@ def unpacked(places: Places) -> Iterator[Piece]:
         )
 
 
-def part(places: Places, spans: Sequence[tuple[int, int]]) -> Places:
-    """Return the pieces that lie in any of some spans (start, end) of the text."""
+def part(places: Places, spans: Sequence[tuple[int, int]], origin: int = 0) -> Places:
+    """Return the pieces that lie in any of some spans (start, end) of the text.
+
+    Args:
+        places: Of the text.
+        spans: Characters.
+        origin: From which characters are counted in what is returned.
+    """
     # By NumPy: no thread has to compute (see `models.turns`).
     edges = list(pairwise([*places.pieces.tolist(), len(places.scales)]))
     characters = places.spans.numpy()
@@ -95,7 +101,7 @@ def part(places: Places, spans: Sequence[tuple[int, int]]) -> Places:
             for start, end in spans
         )
     ]
-    if len(inside) == len(edges):
+    if len(inside) == len(edges) and not origin:
         return places
     rows = np.concatenate([np.arange(0), *(np.arange(a, b) for a, b in inside)])
     firsts = np.cumsum([0, *(b - a for a, b in inside)], dtype=np.int64)[:-1]
@@ -106,7 +112,7 @@ def part(places: Places, spans: Sequence[tuple[int, int]]) -> Places:
     return Places(
         taken(places.states),
         taken(places.scales),
-        taken(places.spans),
+        torch.from_numpy(characters[rows] - np.int32(origin)),
         taken(places.begins),
         taken(places.closes),
         torch.from_numpy(firsts),

@@ -1,6 +1,7 @@
 """What a prompt that wears an adapter may quote, and where it lets look for it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hybridqa.testing import commit_document
 from hybridqa.types import (
     Adapter,
     AdapterRecord,
+    Chunk,
     Document,
     Internalized,
     LoraLayer,
@@ -70,15 +72,17 @@ def test_a_quotation_is_looked_for_in_the_spans_given(
     for number, half in enumerate(HALVES):
         prompt = prompts.worn("When?", record, 0, TEXT, [half])
         assert prompt.quote_from == (TEXT,)
-        assert prompt.places is not None
-        (piece,) = unpacked(prompt.places)
+        assert prompt.locate == 0.0
+        (places,) = prompt.places
+        assert places is not None
+        (piece,) = unpacked(places)
         assert [TEXT[a:b] for a, b in piece.spans[1:-1].tolist()] == WORDS[number]
 
 
 def test_free_wording_is_not_looked_for(adapters: AdapterStore, tmp_path: Path) -> None:
     record = published(adapters, tmp_path)
 
-    assert Prompts(adapters, {TASK.id: TASK}, None, 8).worn("?", record, 0, None).places is None
+    assert Prompts(adapters, {TASK.id: TASK}, None, 8).worn("?", record, 0, None).locate is None
 
 
 def test_an_adapter_without_places_quotes_by_itself(adapters: AdapterStore, tmp_path: Path) -> None:
@@ -86,5 +90,40 @@ def test_an_adapter_without_places_quotes_by_itself(adapters: AdapterStore, tmp_
 
     prompt = Prompts(adapters, {TASK.id: TASK}, None, 8).worn("When?", record, 0, TEXT, HALVES)
 
-    assert prompt.places is None
+    assert (prompt.locate, prompt.places) == (None, ())
     assert prompt.quote_from == (TEXT[:15],)
+
+
+def test_what_was_kept_of_a_passage_is_found_in_its_own_characters(
+    adapters: AdapterStore, tmp_path: Path
+) -> None:
+    record = published(adapters, tmp_path)
+    prompts = Prompts(adapters, {TASK.id: TASK}, None, 8)
+
+    for (start, end), words in zip(HALVES, WORDS, strict=True):
+        chunk = Chunk(
+            document_id=record.document_id,
+            content_hash=record.content_hash,
+            start=start,
+            end=end,
+            text=TEXT[start:end],
+        )
+        kept = prompts.kept(record, chunk)
+        assert kept is not None
+        (piece,) = unpacked(kept)
+        assert [chunk.text[a:b] for a, b in piece.spans[1:-1].tolist()] == words
+        assert prompts.kept(None, chunk) is None
+        assert prompts.kept(record, replace(chunk, content_hash="other")) is None
+        assert prompts.kept(record, replace(chunk, start=start + 1)) is None
+
+
+def test_of_a_damaged_adapter_nothing_is_kept(adapters: AdapterStore, tmp_path: Path) -> None:
+    record = published(adapters, tmp_path)
+    for path in tmp_path.rglob("*.safetensors"):
+        path.write_bytes(b"damaged")
+    fresh = AdapterStore(adapters.folder, adapters._catalog, "base")
+    chunk = Chunk(
+        document_id=record.document_id, content_hash=record.content_hash, start=0, end=15, text=""
+    )
+
+    assert Prompts(fresh, {TASK.id: TASK}, None, 8).kept(record, chunk) is None

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from hybridqa.internalize import locating
 from hybridqa.internalize.locating import LocatingGenerator, LocatingInternalizer
 from hybridqa.internalize.locator import TorchLocator
 from hybridqa.protocols import Look, Prompt
@@ -47,7 +46,7 @@ def test_what_can_be_found_is_found_and_the_rest_is_generated(
 ) -> None:
     places = locator.keep([CHUNK])
     plain = Prompt(question="When is tea?")
-    quoting = Prompt(question="When is tea?", quote_from=(TEXT,), places=places)
+    quoting = Prompt(question="When is tea?", quote_from=(TEXT,), locate=0.0, places=(places,))
 
     before, found, after = generator.generate([plain, quoting, plain])
 
@@ -66,12 +65,10 @@ def test_what_can_be_found_is_found_and_the_rest_is_generated(
 def test_passages_are_read_only_where_nothing_sure_is_found(
     locator: TorchLocator,
     generator: LocatingGenerator,
-    monkeypatch: pytest.MonkeyPatch,
     sure: float,
 ) -> None:
-    monkeypatch.setattr(locating, "SURE", sure)
     passages = (TEXT, "The kettle is in the cellar, by the stairs.")
-    asked = Prompt(question="When?", passages=passages, quote_from=passages, locate=True)
+    asked = Prompt(question="When?", passages=passages, quote_from=passages, locate=sure)
 
     (made,) = generator.generate([asked])
 
@@ -85,22 +82,50 @@ def test_passages_are_read_only_where_nothing_sure_is_found(
     assert made.span is not None
     assert made.span == (best, found[best].start, found[best].end)  # type: ignore[union-attr]
     assert made.text == passages[best][made.span[1] : made.span[2]]
-    assert generator.generate([replace(asked, locate=False)])[0].text == "four"
+    assert generator.generate([replace(asked, locate=None)])[0].text == "four"
 
 
 def test_where_nothing_can_be_found_the_model_answers(
     locator: TorchLocator, generator: LocatingGenerator
 ) -> None:
-    nothing = Prompt(question="When?", quote_from=(TEXT,), places=locator.keep([]))
+    nothing = Prompt(question="When?", quote_from=(TEXT,), locate=0.0, places=(locator.keep([]),))
     foreign = Prompt(
         question="When?",
         quote_from=(TEXT,),
-        places=LocatingInternalizer(FakeInternalizer("model"), tiny_locator())
-        .internalize(DOCUMENT, [CHUNK])
-        .adapter.places,
+        locate=0.0,
+        places=(
+            LocatingInternalizer(FakeInternalizer("model"), tiny_locator())
+            .internalize(DOCUMENT, [CHUNK])
+            .adapter.places,
+        ),
     )
     locator_of_others = TorchLocator(locator.network, locator._tokenizer, "cd" * 32, locator._lock)
     others = LocatingGenerator(FakeGenerator(lambda question, texts: "four"), locator_of_others)
 
     assert generator.generate([nothing])[0].text == "four"
     assert others.generate([foreign])[0].text == "four"
+
+
+def test_a_passage_of_which_something_was_kept_is_not_read(
+    locator: TorchLocator, generator: LocatingGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passages = (TEXT, "The kettle is in the cellar, by the stairs.")
+    asked = Prompt(question="When?", passages=passages, quote_from=passages, locate=0.0)
+    (read,) = generator.generate([asked])
+    kept = tuple(locator.keep([replace(CHUNK, text=text, end=len(text))]) for text in passages)
+    texts: list[object] = []
+    pieces = locator._pieces
+    monkeypatch.setattr(locator, "_pieces", lambda text: texts.append(text) or pieces(text))
+
+    for places, unread in (((kept[0],), passages[1:]), (kept, ()), ((None, kept[1]), (TEXT,))):
+        texts.clear()
+        (made,) = generator.generate([replace(asked, places=places)])
+        assert texts == list(unread)
+        assert (made.text, made.span) == (read.text, read.span)
+        assert made.confidence == pytest.approx(read.confidence)
+
+
+def test_what_the_model_does_not_read_is_not_read_to_locate(generator: LocatingGenerator) -> None:
+    asked = Prompt(question="When?", quote_from=(TEXT,), locate=0.0)
+
+    assert not generator.generate([asked])[0].located
