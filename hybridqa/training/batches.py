@@ -18,8 +18,8 @@ from hybridqa.models.base import BaseModel
 from hybridqa.models.generator import TorchGenerator
 from hybridqa.protocols import Prompt
 from hybridqa.training.config import TrainConfig
-from hybridqa.training.facts import invent
 from hybridqa.training.passages import Passage, cloze_questions, own_questions, read_passages
+from hybridqa.training.pool import Pool, invented
 
 NOTHING = -100
 """Label of a place at which nothing is to be learned."""
@@ -29,8 +29,6 @@ _PROBES = ("a", "7", "Q")
 _NEXT = 1 << 20
 """Steps to the batch that stands in for one without questions."""
 _TRIED = 100
-_POOL = 16
-"""Batches that are drawn together, so that each can hold passages of about one length."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,8 @@ class Lessons:
             (source.weight, read_passages(source.path, config.passage_tokens, source.part))
             for source in config.sources
         ]
-        self._drawn: tuple[int, list[Passage]] = (-1, [])
+        self._weights = [weight * len(passages) for weight, passages in self._sources]
+        self._pool = Pool(self._draw, lambda p: len(p.text), config.batch, config.seed)
 
     @property
     def passages(self) -> int:
@@ -142,32 +141,18 @@ class Lessons:
     def __getitem__(self, step: int) -> Batch:
         rng = random.Random(f"{self._config.seed}/{step}")
         for number in range(step, step + _NEXT * _TRIED, _NEXT):
-            drawn = [self._example(passage, rng) for passage in self._passages(number)]
+            drawn = [self._example(passage, rng) for passage in self._pool[number]]
             if examples := [example for example in drawn if example.branches]:
                 break
         else:
             raise ConfigError("None of the questions of `sources:` is short enough. Give others.")
         return pack(examples, self._tokens.beginning, self._device)
 
-    def _passages(self, step: int) -> list[Passage]:
-        size = self._config.batch
-        pool, at = divmod(step, _POOL)
-        if self._drawn[0] != pool:
-            rng = random.Random(f"{self._config.seed}/pool {pool}")
-            weights = [weight * len(passages) for weight, passages in self._sources]
-            sources = rng.choices(self._sources, weights, k=size * _POOL)
-            drawn = [self._invented_or(rng.choice(passages), rng) for _, passages in sources]
-            drawn.sort(key=lambda passage: len(passage.text))
-            batches = [drawn[n : n + size] for n in range(0, len(drawn), size)]
-            rng.shuffle(batches)
-            self._drawn = (pool, [passage for batch in batches for passage in batch])
-        return self._drawn[1][at * size : (at + 1) * size]
-
-    def _invented_or(self, passage: Passage, rng: random.Random) -> Passage:
-        if rng.random() >= self._config.tasks.facts:
-            return passage
-        text, questions = invent(rng)
-        return Passage(text, [(question, [answer]) for question, answer in questions])
+    def _draw(self, rng: random.Random) -> Passage:
+        ((_, passages),) = rng.choices(self._sources, self._weights)
+        if rng.random() < self._config.tasks.facts:
+            return invented(rng)
+        return rng.choice(passages)
 
     def _example(self, passage: Passage, rng: random.Random) -> Example:
         tasks, chunk = self._config.tasks, self._tokens.chunk(passage.text)

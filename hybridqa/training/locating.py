@@ -17,7 +17,6 @@ from hybridqa.models.base import torch_device
 from hybridqa.models.turns import Turns
 from hybridqa.training.config import SourceConfig, TrainConfig
 from hybridqa.training.course import Measured
-from hybridqa.training.facts import invent
 from hybridqa.training.losses import Marks
 from hybridqa.training.neighbours import nearest
 from hybridqa.training.passages import (
@@ -29,9 +28,8 @@ from hybridqa.training.passages import (
     says,
     without_answer,
 )
+from hybridqa.training.pool import Pool, invented
 
-_POOL = 16
-"""Batches that are drawn together, so that each can hold passages of about one length."""
 _NEAR = 8
 """Neighbours of a passage, whose questions it is asked, too."""
 _FITTED = 96
@@ -87,7 +85,8 @@ class LocatorCourse:
             name: _Near([p for p in _read(source, config) if p.questions])
             for name, source in config.evaluation.sets.items()
         }
-        self._drawn: tuple[int, list[tuple[Passage, Sequence[Passage]]]] = (-1, [])
+        self._weights = [weight * len(near.passages) for weight, near in self._sources]
+        self._pool = Pool(self._draw, lambda pair: len(pair[0].text), config.batch, config.seed)
 
     @property
     def passages(self) -> int:
@@ -121,7 +120,7 @@ class LocatorCourse:
 
     def learn(self, step: int) -> tuple[Tensor, Marks]:
         rng = random.Random(f"{self._config.seed}/{step}")
-        lessons = [self._lesson(passage, near, rng) for passage, near in self._passages(step)]
+        lessons = [self._lesson(passage, near, rng) for passage, near in self._pool[step]]
         self._network.train()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(rng.getrandbits(62))  # of the dropout: a step is a function of itself
@@ -210,24 +209,10 @@ class LocatorCourse:
                 }
         return found
 
-    def _passages(self, step: int) -> list[tuple[Passage, Sequence[Passage]]]:
-        size = self._config.batch
-        pool, at = divmod(step, _POOL)
-        if self._drawn[0] != pool:
-            rng = random.Random(f"{self._config.seed}/pool {pool}")
-            weights = [weight * len(source.passages) for weight, source in self._sources]
-            sources = rng.choices(self._sources, weights, k=size * _POOL)
-            drawn = [self._invented_or(source, rng) for _, source in sources]
-            drawn.sort(key=lambda pair: len(pair[0].text))
-            batches = [drawn[n : n + size] for n in range(0, len(drawn), size)]
-            rng.shuffle(batches)
-            self._drawn = (pool, [pair for batch in batches for pair in batch])
-        return self._drawn[1][at * size : (at + 1) * size]
-
-    def _invented_or(self, source: _Near, rng: random.Random) -> tuple[Passage, Sequence[Passage]]:
+    def _draw(self, rng: random.Random) -> tuple[Passage, Sequence[Passage]]:
+        ((_, source),) = rng.choices(self._sources, self._weights)
         if rng.random() < self._config.tasks.facts:
-            text, questions = invent(rng)
-            return Passage(text, [(question, [answer]) for question, answer in questions]), ()
+            return invented(rng), ()
         number = rng.randrange(len(source.passages))
         return source.passages[number], source.of(number)
 
