@@ -58,7 +58,9 @@ class IndexConfig:
 class InternalizeConfig:
     """How documents become adapters."""
 
-    internalizer: Literal["associative", "perceiver", "distillation", "none"] = "associative"
+    internalizer: Literal["associative", "perceiver", "refinement", "distillation", "none"] = (
+        "associative"
+    )
     hypernetwork: str = "embedded"
     """Checkpoint folder of the hypernetwork, of the internalizer's kind; `embedded` ships with the
     package and is associative."""
@@ -84,6 +86,9 @@ class InternalizeConfig:
     distillation_steps: Annotated[int, Field(ge=1)] = 60
     distillation_questions: Annotated[int, Field(ge=1)] = 24
     """Questions the model asks itself about one document."""
+    refinement_steps: Annotated[int, Field(ge=1)] = 20
+    refinement_questions: Annotated[int, Field(ge=1)] = 16
+    """The same for each share of an adapter that is improved."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -102,7 +102,7 @@ class Internalizer(Protocol):
 
     @property
     def name(self) -> str:
-        """`associative`, `perceiver` or `distillation`."""
+        """`associative`, `perceiver`, `refinement` or `distillation`."""
         ...
 
     @property

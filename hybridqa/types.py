@@ -204,7 +204,7 @@ class AdapterRecord:
     """Of the document revision that was internalized."""
     model_fingerprint: str
     internalizer: str
-    """`associative`, `perceiver` or `distillation`."""
+    """`associative`, `perceiver`, `refinement` or `distillation`."""
     internalizer_fingerprint: str
     """Hash of the internalizer's weights and settings."""
     task_adapter_id: str | None

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
@@ -68,7 +68,7 @@ Filled = Annotated[
     Field(min_length=1, json_schema_extra={"pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}),
     AfterValidator(_filled),
 ]
-InternalizerName = Literal["associative", "perceiver", "distillation", "none"]
+InternalizerName = Literal["associative", "perceiver", "refinement", "distillation", "none"]
 
 
 class DocumentText(Strict):
@@ -276,7 +276,7 @@ def request_body(max_documents: int) -> dict[str, Any]:
             },
             "id": {**name, "description": "Of the document, if it is one file."},
             "title": {**name, "description": "If it is one file."},
-            "internalizer": {"enum": ["associative", "perceiver", "distillation", "none"]},
+            "internalizer": {"enum": list(get_args(InternalizerName))},
         },
     }
     return {

@@ -25,6 +25,7 @@ from hybridqa.types import AdapterState
 class InternalizerName(StrEnum):
     associative = "associative"
     perceiver = "perceiver"
+    refinement = "refinement"
     distillation = "distillation"
     none = "none"
 

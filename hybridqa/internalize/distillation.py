@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
 from hybridqa.errors import AdapterMismatchError, DocumentTooLongError, InternalizeError
 from hybridqa.internalize.lessons import Lesson, teach
-from hybridqa.internalize.self_questions import SelfQuestion, self_questions
-from hybridqa.internalize.student import train, upper_linear_layers
+from hybridqa.internalize.self_questions import self_questions
+from hybridqa.internalize.student import fresh, train, upper_linear_layers
 from hybridqa.models.base import BaseModel
 from hybridqa.models.generator import TorchGenerator
 from hybridqa.protocols import Generator, Prompt
@@ -68,7 +68,6 @@ class DistillationInternalizer:
         self._rank, self._steps, self._questions = rank, steps, questions
         self._max_chunks, self._seed, self._learning_rate = max_chunks, seed, learning_rate
         self._worn = [] if task_adapter is None else [task_adapter]
-        self._prompts = TorchGenerator(base)
         settings = [_PROCEDURE, rank, steps, questions, seed, learning_rate]
         origin = [base.fingerprint, generator.model_fingerprint, [a.id for a in self._worn]]
         self.fingerprint = hashlib.sha256(json.dumps([settings, origin]).encode()).hexdigest()
@@ -84,33 +83,28 @@ class DistillationInternalizer:
             raise DocumentTooLongError(
                 document.id, len(chunks) * longest, self._max_chunks * longest
             )
-        questions = self_questions(
-            self._generator,
-            self._task_adapter,
-            chunks,
-            self._questions,
-            self._seed,
-            # What counts is what the teacher answers, not what the question was meant to ask.
-            min_agreement=0.0,
+        lessons = own_lessons(
+            self._base, self._generator, self._task_adapter, chunks, self._questions, self._seed
         )
-        if not questions:
+        if not lessons:
             raise InternalizeError(
                 f"No question about document `{document.id}` ({len(chunks)} chunks, "
                 f"{len(document.text)} characters) survived: the model found no answer "
                 "in the text to any question it asked. Ingest it with `--internalizer "
                 "associative`, or with `none` to answer by retrieval."
             )
-        trained = train(
-            self._base,
-            self._worn,
-            self._lessons(chunks, questions),
-            upper_linear_layers(self._base.model),
-            rank=self._rank,
-            steps=self._steps,
-            learning_rate=self._learning_rate,
-            seed=self._seed,
+        paths = upper_linear_layers(self._base.model)
+        layers = stored(
+            train(
+                self._base,
+                self._worn,
+                lessons,
+                fresh(self._base, paths, self._rank, self._seed),
+                steps=self._steps,
+                learning_rate=self._learning_rate,
+                seed=self._seed,
+            )
         )
-        layers = {path: _half(layer) for path, layer in trained.items()}
         origin = document_origin(document.id, document.content_hash)
         return Internalized(
             adapter=Adapter(
@@ -123,20 +117,44 @@ class DistillationInternalizer:
             seconds=time.perf_counter() - began,
         )
 
-    def _lessons(self, chunks: Sequence[Chunk], questions: Sequence[SelfQuestion]) -> list[Lesson]:
-        end = int(self._base.tokenizer.eos_token_id)
-        ids = self._prompts.prompt_ids
-        return teach(
-            self._base,
-            self._worn,
-            students=[ids(Prompt(question=q.question)) for q in questions],
-            teachers=[
-                ids(Prompt(question=q.question, passages=[chunks[q.chunk].text])) for q in questions
-            ],
-            answers=[[*self._base.plain_ids(q.answer), end] for q in questions],
-        )
+
+def own_lessons(
+    base: BaseModel,
+    generator: Generator,
+    reader: Adapter | None,
+    chunks: Sequence[Chunk],
+    count: int,
+    seed: int,
+) -> list[Lesson]:
+    """Return what the model answers with a text at hand to questions that it asks itself.
+
+    Args:
+        base: Teacher and student.
+        generator: Asks the questions and answers them.
+        reader: Worn by the teacher; `None` if `base` can read.
+        chunks: Of one document.
+        count: Of the questions, at most; none may survive.
+        seed: Chooses what is asked about.
+    """
+    # What counts is what the teacher answers, not what the question was meant to ask.
+    questions = self_questions(generator, reader, chunks, count, seed, min_agreement=0.0)
+    if not questions:
+        return []
+    ids, end = TorchGenerator(base).prompt_ids, int(base.tokenizer.eos_token_id)
+    return teach(
+        base,
+        [] if reader is None else [reader],
+        students=[ids(Prompt(question=q.question)) for q in questions],
+        teachers=[
+            ids(Prompt(question=q.question, passages=[chunks[q.chunk].text])) for q in questions
+        ],
+        answers=[[*base.plain_ids(q.answer), end] for q in questions],
+    )
 
 
-def _half(layer: LoraLayer) -> LoraLayer:
-    """Store factors in bfloat16: half the bytes, and what the model computes in anyway."""
-    return LoraLayer(layer.down.to(torch.bfloat16).cpu(), layer.up.to(torch.bfloat16).cpu())
+def stored(layers: Mapping[str, LoraLayer]) -> dict[str, LoraLayer]:
+    """Return factors in bfloat16: half the bytes, and what the model computes in anyway."""
+    return {
+        path: LoraLayer(layer.down.to(torch.bfloat16).cpu(), layer.up.to(torch.bfloat16).cpu())
+        for path, layer in layers.items()
+    }

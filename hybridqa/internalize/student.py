@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -45,8 +45,7 @@ def train(
     base: BaseModel,
     under: Sequence[Adapter],
     lessons: Sequence[Lesson],
-    paths: Sequence[str],
-    rank: int,
+    start: Mapping[str, LoraLayer],
     steps: int,
     learning_rate: float,
     seed: int,
@@ -57,14 +56,13 @@ def train(
         base: The frozen model.
         under: Adapters that the new one lies on; not trained.
         lessons: At least one.
-        paths: Linear layers that get factors.
-        rank: Of every layer's update.
+        start: The factors to begin with, by the path of their linear layer; they are not changed.
         steps: Of at most 8 lessons each.
         learning_rate: At its peak.
-        seed: Of the first factors and of the order of the lessons.
+        seed: Of the order of the lessons.
     """
     run = base.lock.run
-    layers = run(lambda: {p: _start(base, p, rank, seed + n) for n, p in enumerate(paths)})
+    layers = run(lambda: {path: _learnable(layer, base) for path, layer in start.items()})
     student = Adapter("in training", layers, base.fingerprint)
     factors = [factor for layer in layers.values() for factor in (layer.down, layer.up)]
     optimizer = torch.optim.AdamW(factors, lr=learning_rate, betas=_BETAS, weight_decay=0.0)
@@ -86,15 +84,33 @@ def train(
     }
 
 
-def _start(base: BaseModel, path: str, rank: int, seed: int) -> LoraLayer:
-    """Return factors whose product is zero, the usual beginning of a LoRA."""
-    weight = base.model.get_submodule(path).weight
-    assert isinstance(weight, Tensor)
-    d_out, d_in = weight.shape
-    generator = torch.Generator().manual_seed(seed)
-    down = torch.randn(rank, d_in, generator=generator) / math.sqrt(d_in)
-    up = torch.zeros(d_out, rank)
-    return LoraLayer(down.to(weight.device).requires_grad_(), up.to(weight.device).requires_grad_())
+def fresh(base: BaseModel, paths: Sequence[str], rank: int, seed: int) -> dict[str, LoraLayer]:
+    """Return factors whose products are zero, the usual beginning of a LoRA, by path.
+
+    Args:
+        base: The frozen model.
+        paths: Of its linear layers.
+        rank: Of every layer's update.
+        seed: Of the random factors.
+    """
+
+    def layer(path: str, seed: int) -> LoraLayer:
+        weight = base.model.get_submodule(path).weight
+        assert isinstance(weight, Tensor)
+        d_out, d_in = weight.shape
+        generator = torch.Generator().manual_seed(seed)
+        down = torch.randn(rank, d_in, generator=generator) / math.sqrt(d_in)
+        return LoraLayer(down, torch.zeros(d_out, rank))
+
+    return base.lock.run(lambda: {path: layer(path, seed + n) for n, path in enumerate(paths)})
+
+
+def _learnable(layer: LoraLayer, base: BaseModel) -> LoraLayer:
+    factors = (
+        factor.detach().to(base.device, torch.float32, copy=True).requires_grad_()
+        for factor in (layer.down, layer.up)
+    )
+    return LoraLayer(*factors)
 
 
 def _schedule(step: int, steps: int) -> float:

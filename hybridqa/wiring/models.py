@@ -178,6 +178,23 @@ class Models:
         )
 
     @Part
+    def refinement(self) -> Internalizer:
+        from hybridqa.internalize.checkpoint import checkpoint_kind
+        from hybridqa.internalize.refinement import RefinementInternalizer
+
+        settings = self.config.internalize
+        first = self._internalizer(checkpoint_kind(self._hypernetwork_folder))
+        assert first is not None, "a hypernetwork is of one kind or another"
+        return RefinementInternalizer(
+            first,
+            generator=self.generator,
+            base=self.base,
+            reader=self.reader,
+            steps=settings.refinement_steps,
+            questions=settings.refinement_questions,
+        )
+
+    @Part
     def distillation(self) -> Internalizer:
         from hybridqa.internalize.distillation import DistillationInternalizer
 
@@ -210,12 +227,12 @@ class Models:
             if name not in self.__dict__:  # else it was loaded, or set
                 self._check_kind(name)
             return self.associative if name == "associative" else self.perceiver
-        if name == "distillation":
-            return self.distillation
+        if name in ("refinement", "distillation"):
+            return self.refinement if name == "refinement" else self.distillation
         if name == "none":
             return None
         raise ConfigError(
-            f"There is no internalizer `{name}`. Use `associative`, `perceiver`, "
+            f"There is no internalizer `{name}`. Use `associative`, `perceiver`, `refinement`, "
             "`distillation` or `none`."
         )
 

@@ -117,8 +117,8 @@ class HybridQA:
 
         Args:
             document: Replaces the one of the same id.
-            internalizer: `associative`, `perceiver`, `distillation` or `none`; default as
-                configured.
+            internalizer: `associative`, `perceiver`, `refinement`, `distillation` or `none`; by
+                default as configured.
         """
         ingested = self.ingestor.ingest(document, self.internalizer(internalizer))
         if ingested.status is ingested.status.CHANGED:
@@ -245,6 +245,7 @@ class HybridQA:
     chunker: _Shared[Chunker] = _Shared()
     associative: _Shared[AssociativeInternalizer] = _Shared()
     perceiver: _Shared[Internalizer] = _Shared()
+    refinement: _Shared[Internalizer] = _Shared()
     distillation: _Shared[Internalizer] = _Shared()
 
     def internalizer(self, name: str | None = None) -> Internalizer | None:
