@@ -172,6 +172,11 @@ class Place:
     nowhere: float
     """The share of "nowhere"."""
 
+    @property
+    def odds(self) -> float:
+        """Of this span against "nowhere": by these, places in different texts compare."""
+        return self.share / (self.nowhere + 1e-9)
+
 
 @dataclass(frozen=True, eq=False)
 class Adapter:

@@ -106,7 +106,7 @@ def _answer(prompt: Prompt, places: Sequence[Place | None], seconds: float) -> G
     found = [(n, place) for n, place in enumerate(places) if place]
     if not found:
         return None
-    number, place = max(found, key=lambda each: each[1].share)
+    number, place = max(found, key=lambda each: each[1].odds)
     assert prompt.quote_from is not None
     assert prompt.locate is not None
     if place.share < prompt.locate:

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,11 @@ class TorchLocator:
             rows = [questions[asked[n][0]] for n, _ in batch]
             found = self._looked(states[rows], mask[rows], [piece for _, piece in batch])
             for (n, _), place in zip(batch, found, strict=True):
-                best[n] = max((each for each in (best[n], place) if each), key=_odds, default=None)
+                best[n] = max(
+                    (each for each in (best[n], place) if each),
+                    key=attrgetter("odds"),
+                    default=None,
+                )
         return best
 
     def _looked(self, asked: Tensor, mask: Tensor, pieces: Sequence[Piece]) -> list[Place | None]:
@@ -243,10 +248,6 @@ class TorchLocator:
     @property
     def _device(self) -> torch.device:
         return self.network.narrow.weight.device
-
-
-def _odds(place: Place) -> float:
-    return place.share / (place.nowhere + 1e-9)
 
 
 def question_ids(tokenizer: Any, question: str) -> list[int]:

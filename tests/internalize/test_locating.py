@@ -77,7 +77,7 @@ def test_passages_are_read_only_where_nothing_sure_is_found(
         return
     chunk = replace(CHUNK, text=passages[1], end=len(passages[1]))
     found = [locator.locate([Look("When?", locator.keep([each]))])[0] for each in (CHUNK, chunk)]
-    best = max(range(2), key=lambda n: found[n].share)  # type: ignore[union-attr]
+    best = max(range(2), key=lambda n: found[n].odds)  # type: ignore[union-attr]
     assert made.located
     assert made.span is not None
     assert made.span == (best, found[best].start, found[best].end)  # type: ignore[union-attr]
