@@ -54,13 +54,14 @@ class IndexConfig:
     """Longest chunk, in tokens of the language model."""
 
 
+InternalizerName = Literal["associative", "perceiver", "refinement", "distillation", "none"]
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class InternalizeConfig:
     """How documents become adapters."""
 
-    internalizer: Literal["associative", "perceiver", "refinement", "distillation", "none"] = (
-        "associative"
-    )
+    internalizer: InternalizerName = "associative"
     hypernetwork: str = "embedded"
     """Checkpoint folder of the hypernetwork, of the internalizer's kind; `embedded` ships with the
     package and is associative."""

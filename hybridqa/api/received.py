@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,7 +18,7 @@ from starlette.types import Message, Receive
 
 from hybridqa.api.schemas import MAX_ID_CHARS, Name, Strict, Text
 from hybridqa.api.security import Access, Caller
-from hybridqa.config import ServeConfig
+from hybridqa.config import InternalizerName, ServeConfig
 from hybridqa.connectors.parsers import PARSERS
 from hybridqa.service.gate import Gate
 from hybridqa.stores.jobs import JobItem
@@ -68,7 +68,6 @@ Filled = Annotated[
     Field(min_length=1, json_schema_extra={"pattern": r"^[^\x00]*[^\s\x00][^\x00]*$"}),
     AfterValidator(_filled),
 ]
-InternalizerName = Literal["associative", "perceiver", "refinement", "distillation", "none"]
 
 
 class DocumentText(Strict):

@@ -61,12 +61,7 @@ class Together(Generic[T, R]):
 
     def _run(self) -> None:
         while batch := self._next():
-            try:
-                self._answer(batch)
-            except BaseException as exc:  # whatever it is, whoever waits must be told
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(exc)
+            self._answer(batch)
 
     def _next(self) -> list[tuple[T, Future[R]]]:
         """Return what waits once there is something; nothing when there never will be."""
@@ -78,20 +73,16 @@ class Together(Generic[T, R]):
     def _answer(self, batch: Sequence[tuple[T, Future[R]]]) -> None:
         try:
             results = self._compute([item for item, _ in batch])
-        except Exception:
+            answered = list(zip(batch, results, strict=True))
+        except BaseException as exc:  # whatever it is, whoever waits must be told
             if len(batch) == 1:
-                raise
-            for each in batch:  # one of them is wrong, and no fault of the others
-                self._answer_one(each)
+                batch[0][1].set_exception(exc)
+            else:
+                for each in batch:  # one of them is wrong, and no fault of the others
+                    self._answer([each])
         else:
-            for (_, future), result in zip(batch, results, strict=True):
+            for (_, future), result in answered:
                 future.set_result(result)
-
-    def _answer_one(self, one: tuple[T, Future[R]]) -> None:
-        try:
-            self._answer([one])
-        except Exception as exc:
-            one[1].set_exception(exc)
 
 
 class BatchingEmbedder:
