@@ -71,7 +71,7 @@ class InternalizeConfig:
     in retrieved passages; `embedded` ships with the package. Without, the model quotes by itself,
     which is better where it reads well."""
 
-    rank: Annotated[int, Field(ge=1, le=256)] = 16
+    rank: Annotated[int, Field(ge=1, le=256)] = 64
     """Rank that each chunk's update is compressed to; chunks stand side by side in an adapter. A
     Perceiver has a rank of its own."""
 

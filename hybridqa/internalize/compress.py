@@ -60,14 +60,7 @@ def compress_batch(
         r = `rank` or the largest rank possible, and the energy that each update keeps.
     """
     down, up = down.float(), up.float()
-    largest = min(down.shape[1], down.shape[2], up.shape[1])
-    width = min(rank + _OVERSAMPLING, largest)
-    generator = torch.Generator(device="cpu").manual_seed(seed)
-    probe = torch.randn(down.shape[2], width, generator=generator).to(down)
-    basis = torch.linalg.qr(up @ (down @ probe)).Q
-    for _ in range(_POWER_ITERATIONS):
-        across = torch.linalg.qr(down.mT @ (up.mT @ basis)).Q
-        basis = torch.linalg.qr(up @ (down @ across)).Q
+    basis = leading_outputs(down, up, rank + _OVERSAMPLING, seed)
     # What is left is tall and thin; its QR leaves a core of width x width to decompose.
     q_down, core = torch.linalg.qr(down.mT @ (up.mT @ basis))
     u, s, vh = torch.linalg.svd(core.mT)
@@ -77,6 +70,28 @@ def compress_batch(
     totals = ((up.mT @ up) * (down @ down.mT)).sum((-2, -1))
     energies = [_kept(k, t) for k, t in zip(s.square().sum(-1), totals, strict=True)]
     return root[..., None] * (vh @ q_down.mT), (basis @ u) * root[..., None, :], energies
+
+
+def leading_outputs(down: Tensor, up: Tensor, width: int, seed: int = 0) -> Tensor:
+    """Return nearly the span of the first left singular vectors of each `up[n] @ down[n]`.
+
+    Args:
+        down: Shape (updates, terms, d_in), float32.
+        up: Shape (updates, d_out, terms).
+        width: At least 1.
+        seed: Of the random probe.
+
+    Returns:
+        Orthonormal columns, (updates, d_out, `width` or the largest rank possible).
+    """
+    width = min(width, down.shape[1], down.shape[2], up.shape[1])
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    probe = torch.randn(down.shape[2], width, generator=generator).to(down)
+    basis: Tensor = torch.linalg.qr(up @ (down @ probe)).Q
+    for _ in range(_POWER_ITERATIONS):
+        across = torch.linalg.qr(down.mT @ (up.mT @ basis)).Q
+        basis = torch.linalg.qr(up @ (down @ across)).Q
+    return basis
 
 
 def stack_layers(layers: Sequence[LoraLayer]) -> LoraLayer:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hybridqa.internalize.checkpoint import save_checkpoint
 from hybridqa.models.turns import Turns
+from hybridqa.training.ahead import Ahead
 from hybridqa.training.batches import Lessons
 from hybridqa.training.config import TrainConfig
 from hybridqa.training.course import Measured
@@ -30,6 +31,7 @@ class AssociativeCourse:
         """
         self._learner, self._losses = learner, config.losses
         self._lessons, self._held_out = Lessons(learner.base, config), HeldOut(learner, config)
+        self._ahead = Ahead(self._lessons.__getitem__, config.workers)
 
     @property
     def turns(self) -> Turns:
@@ -49,7 +51,7 @@ class AssociativeCourse:
         pass
 
     def learn(self, step: int) -> tuple[Tensor, Marks]:
-        return learn(self._learner, self._lessons[step], self._losses)
+        return learn(self._learner, self._ahead[step].to(self._learner.base.device), self._losses)
 
     def measure(self, thorough: bool) -> Measured:
         """Return marks with the right, a wrong and no adapter, and with the passage in the prompt.

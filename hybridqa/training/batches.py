@@ -18,7 +18,14 @@ from hybridqa.models.base import BaseModel
 from hybridqa.models.generator import TorchGenerator
 from hybridqa.protocols import Prompt
 from hybridqa.training.config import TrainConfig
-from hybridqa.training.passages import Passage, cloze_questions, own_questions, read_passages
+from hybridqa.training.passages import (
+    Passage,
+    cloze_questions,
+    own_questions,
+    read_passages,
+    shortened,
+    thinned,
+)
 from hybridqa.training.pool import Pool, invented
 
 NOTHING = -100
@@ -76,6 +83,10 @@ class Batch:
     found: Tensor
     """(lookups, tokens), true for the passage's tokens before these; of the row's own passage."""
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the same on a device."""
+        return Batch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
 
 class Tokens:
     """Tokenizes passages and questions for one base model."""
@@ -126,7 +137,6 @@ class Lessons:
             ConfigError: A source cannot be read, or there are fewer passages than a batch holds.
         """
         self._tokens, self._config = Tokens(base, config.passage_tokens), config
-        self._device = base.device
         self._sources = [
             (source.weight, read_passages(source.path, config.passage_tokens, source.part))
             for source in config.sources
@@ -146,7 +156,7 @@ class Lessons:
                 break
         else:
             raise ConfigError("None of the questions of `sources:` is short enough. Give others.")
-        return pack(examples, self._tokens.beginning, self._device)
+        return pack(examples, self._tokens.beginning)
 
     def _draw(self, rng: random.Random) -> Passage:
         ((_, passages),) = rng.choices(self._sources, self._weights)
@@ -155,8 +165,14 @@ class Lessons:
         return rng.choice(passages)
 
     def _example(self, passage: Passage, rng: random.Random) -> Example:
-        tasks, chunk = self._config.tasks, self._tokens.chunk(passage.text)
-        asked = own_questions(passage, tasks.questions, rng)
+        tasks = self._config.tasks
+        if rng.random() < tasks.shortened:
+            passage = shortened(passage, rng)
+        chunk = self._tokens.chunk(passage.text)
+        asked = [
+            (thinned(q, rng) if rng.random() < tasks.thinned else q, a)
+            for q, a in own_questions(passage, tasks.questions, rng)
+        ]
         cloze = tasks.cloze if asked else tasks.cloze + tasks.questions
         asked += cloze_questions(passage.text, cloze, rng)
         branches = [self._tokens.branch(q, a, chunk) for q, a in asked]
@@ -167,7 +183,7 @@ class Lessons:
         return Example(chunk, [branch for branch in branches if branch])
 
 
-def pack(examples: Sequence[Example], beginning: Sequence[int], device: torch.device) -> Batch:
+def pack(examples: Sequence[Example], beginning: Sequence[int]) -> Batch:
     """Lay out examples, each with at least one branch."""
     chunk_ids, chunk_mask = _padded([e.chunk for e in examples])
     tokens, n = chunk_ids.shape[1], len(beginning)
@@ -207,7 +223,7 @@ def pack(examples: Sequence[Example], beginning: Sequence[int], device: torch.de
     where = torch.zeros(len(lookups), tokens, dtype=torch.bool)
     for number, places in enumerate(found):
         where[number, places] = True
-    batch = Batch(
+    return Batch(
         chunk_ids,
         chunk_mask,
         ids_tensor,
@@ -219,7 +235,6 @@ def pack(examples: Sequence[Example], beginning: Sequence[int], device: torch.de
         torch.tensor(lookups, dtype=torch.long).reshape(-1, 2),
         where,
     )
-    return Batch(**{name: tensor.to(device) for name, tensor in vars(batch).items()})
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -45,6 +45,9 @@ class NetworkConfig:
     tower_first: Annotated[int, Field(ge=0)] = 0
     tower_last: Annotated[int, Field(ge=0)] = 0
     tower_rank: _COUNT = 16
+    rank: _COUNT | None = None
+    """To which updates are compressed in training, too, so that what matters is in their first
+    directions; by default they are learned whole. Several times slower; untried at length."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -65,6 +68,10 @@ class TasksConfig:
     """Passages that lose the sentences which answer a question: a locator must find nothing."""
     altered: _SHARE = 0.0
     """Passages that are asked about another name or number: a locator must find nothing."""
+    shortened: _SHARE = 0.0
+    """Passages of which only some sentences in a row are left, with what these answer."""
+    thinned: _SHARE = 0.0
+    """Questions that lose some of their words, so that none learns to know them by heart."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -140,6 +147,11 @@ class TrainConfig:
     """Passages a step."""
     steps: Annotated[int, Field(ge=0)] = 2000
     """None: only what is prepared for training is saved, such as places."""
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    """After which training ends if not all steps are done, evaluations counted in; the learning
+    rate then falls by time."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that make batches, wanted where a GPU waits for them."""
     warmup: _COUNT = 30
     decay: _SHARE = 0.25
     """Share of the steps, the last, in which the learning rates fall to zero along a line."""

@@ -55,7 +55,7 @@ class HeldOut:
                 branch = self._tokens.branch(question, answer, chunk)
                 examples.append(Example(chunk, [branch] if branch else []))
             examples = [example for example in examples if example.branches]
-            batch = pack(examples, self._tokens.beginning, learner.base.device)
+            batch = pack(examples, self._tokens.beginning).to(learner.base.device)
             for arm, found in _arms(learner, batch).items():
                 marks.setdefault(arm, []).append(found)
             if context:

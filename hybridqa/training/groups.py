@@ -56,6 +56,10 @@ class ReadingBatch:
     first: Tensor
     """(rows, tokens): where an answer's first token is due."""
 
+    def to(self, device: torch.device) -> ReadingBatch:
+        """Return the same on a device."""
+        return ReadingBatch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
     def states(self, decoder: Any) -> Tensor:
         """Return a decoder's last hidden states (rows, tokens, hidden)."""
         length = self.passages.shape[1]
@@ -113,8 +117,7 @@ class Layout:
             seen = row.attention()
             attention[n, 0, :count, : row.known] = seen[:, : row.known]
             attention[n, 0, :count, known : known + count] = seen[:, row.known :]
-        tensors = (texts, shown, ids, positions, attention, labels, first)
-        return ReadingBatch(*(tensor.to(self._base.device) for tensor in tensors))
+        return ReadingBatch(texts, shown, ids, positions, attention, labels, first)
 
     def _row(self, group: Group) -> _Row:
         tokens = [self._passage(text) for text in group.passages]

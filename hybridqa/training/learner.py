@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hybridqa.errors import ConfigError
 from hybridqa.internalize.associative import TASK_ADAPTER, TOWER, Written, write
 from hybridqa.internalize.checkpoint import load_checkpoint
+from hybridqa.internalize.compress import leading_outputs
 from hybridqa.internalize.hypernetwork import AssociativeConfig, AssociativeHypernetwork
 from hybridqa.models.base import BaseModel
 from hybridqa.models.capture import decoder_layers
@@ -40,12 +41,22 @@ class Learner:
         network: AssociativeHypernetwork,
         task_adapter: Mapping[str, LoraLayer],
         tower: Mapping[str, LoraLayer],
+        rank: int | None = None,
     ) -> None:
-        """Take what is to be trained; see `start`."""
+        """Take what is to be trained; see `start`.
+
+        Args:
+            base: The frozen model.
+            network: Trained for it, or new.
+            task_adapter: Trained with it.
+            tower: Worn where it reads both ways; empty if it has no such layers.
+            rank: That updates are compressed to; by default they stay whole.
+        """
         self.base = base
         self.network = network.float().to(base.device).train().requires_grad_(True)
         self._task = trainable(task_adapter, base)
         self._tower = trainable(tower, base)
+        self._rank = rank
         self._paths = [f"model.layers.{n}.mlp.down_proj" for n in network.config.layers]
 
     @classmethod
@@ -80,7 +91,7 @@ class Learner:
             tower = load_task_adapter(folder / TOWER, base.fingerprint).layers
         else:
             tower = _new_lora(base, config.tower, shape.tower_rank, seed)
-        return cls(base, network, task.layers, tower)
+        return cls(base, network, task.layers, tower, shape.rank)
 
     @property
     def config(self) -> AssociativeConfig:
@@ -117,7 +128,7 @@ class Learner:
     def write(self, batch: Batch) -> Written:
         """Read the passages; gradients flow where they are on."""
         with torch.autocast(self.base.device.type, torch.bfloat16, enabled=self._mixed):
-            return write(
+            keys, values = write(
                 self.base,
                 self.network,
                 batch.chunk_ids,
@@ -125,6 +136,10 @@ class Learner:
                 self._frozen(self._task),
                 self.tower if self._tower else None,
             )
+        if self._rank is None:
+            return keys, values
+        pairs = zip(keys, values, strict=True)
+        return keys, [_compressed(key, value, self._rank) for key, value in pairs]
 
     def ask(self, batch: Batch, written: Written | None) -> tuple[Tensor, list[Tensor]]:
         """Return the hidden states of the rows, and what enters the target layers' `down_proj`.
@@ -182,6 +197,17 @@ class Learner:
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def _compressed(keys: Tensor, values: Tensor, rank: int) -> Tensor:
+    """Return values (passages, tokens, d_out) whose updates are nearly the best of a rank.
+
+    Truncating an update's singular values is projecting what it puts out on its first left
+    singular vectors. Those are taken as they are: gradients flow through what is projected.
+    """
+    with torch.no_grad():
+        first = leading_outputs(keys.float(), values.float().mT, rank).to(values.dtype)
+    return (values @ first) @ first.mT
 
 
 def _new_lora(base: BaseModel, blocks: range, rank: int, seed: int) -> dict[str, LoraLayer]:

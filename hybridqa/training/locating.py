@@ -15,6 +15,7 @@ from hybridqa.internalize.locator import Tokenized, load_encoder, padded, questi
 from hybridqa.internalize.locator_network import LocatorConfig, LocatorNetwork, span_logits
 from hybridqa.models.base import torch_device
 from hybridqa.models.turns import Turns
+from hybridqa.training.ahead import Ahead
 from hybridqa.training.config import SourceConfig, TrainConfig
 from hybridqa.training.course import Measured
 from hybridqa.training.losses import Marks
@@ -26,6 +27,8 @@ from hybridqa.training.passages import (
     own_questions,
     read_passages,
     says,
+    shortened,
+    thinned,
     without_answer,
 )
 from hybridqa.training.pool import Pool, invented
@@ -87,6 +90,7 @@ class LocatorCourse:
         }
         self._weights = [weight * len(near.passages) for weight, near in self._sources]
         self._pool = Pool(self._draw, lambda pair: len(pair[0].text), config.batch, config.seed)
+        self._ahead = Ahead(self._batch, config.workers)
 
     @property
     def passages(self) -> int:
@@ -119,14 +123,18 @@ class LocatorCourse:
         self._network.widen.bias.copy_(mean)
 
     def learn(self, step: int) -> tuple[Tensor, Marks]:
-        rng = random.Random(f"{self._config.seed}/{step}")
-        lessons = [self._lesson(passage, near, rng) for passage, near in self._pool[step]]
+        lessons = self._ahead[step]
         self._network.train()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(rng.getrandbits(62))  # of the dropout: a step is a function of itself
+            # Of the dropout: a step is a function of itself.
+            torch.manual_seed(self._config.seed + step)
             losses, marks = self._taught([lesson for lesson in lessons if lesson.asked])
         self._network.eval()
         return losses.mean(), _mean(losses.detach(), marks)
+
+    def _batch(self, step: int) -> list[Lesson]:
+        rng = random.Random(f"{self._config.seed}/{step}")
+        return [self._lesson(passage, near, rng) for passage, near in self._pool[step]]
 
     def measure(self, thorough: bool) -> Measured:
         """Return marks of questions by what they see; see `ARMS`."""
@@ -217,8 +225,14 @@ class LocatorCourse:
         return source.passages[number], source.of(number)
 
     def _lesson(self, passage: Passage, near: Sequence[Passage], rng: random.Random) -> Lesson:
-        tasks, text = self._config.tasks, passage.text
-        questions = self._own(passage, tasks.questions, rng)
+        tasks = self._config.tasks
+        if rng.random() < tasks.shortened:
+            passage = shortened(passage, rng)
+        text = passage.text
+        questions = [
+            (thinned(q, rng) if rng.random() < tasks.thinned else q, a)
+            for q, a in self._own(passage, tasks.questions, rng)
+        ]
         cloze = min(tasks.cloze, tasks.questions - len(questions))
         questions += cloze_questions(text, cloze, rng)
         unanswered = []

@@ -23,6 +23,8 @@ _LONGEST_ANSWER = 12
 _TEXT_WORDS = 120
 """Of the passages that plain texts are cut into."""
 _LEAST_CLOZE_WORDS = 6
+_THINNED = 0.85
+"""Share of the words that stay."""
 _LEAST_REST = 20
 """Words that must remain of a passage."""
 _NUMBER_WORDS = ("How many", "How much", "When", "What", "Which")
@@ -53,13 +55,23 @@ def read_passages(
         part: Those from one share to another, in their order, all passages counted.
 
     Raises:
-        ConfigError: There is no such file, or a line is not as told above.
+        ConfigError: There is no such file, a line is not as told above, or no passage is left.
     """
     path = Path(path)
+    kept = [p for p in _taken(_passages(path), part) if len(p.text.split()) <= max_words]
+    if not kept:
+        raise ConfigError(
+            f"Source `{path}` has no passages of at most {max_words} words in its part {part}. "
+            "Give it some, a larger `passage_tokens:`, or leave it out of `sources:`."
+        )
+    return kept
+
+
+def _passages(path: Path) -> list[Passage]:
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.suffix in (".md", ".txt", ".rst"))
         texts = [text for file in files for text in _cut(file.read_text(errors="replace"))]
-        return [Passage(text, ()) for text in _taken(texts, part)]
+        return [Passage(text, ()) for text in texts]
     found: list[Passage] = []
     number = 0
     try:
@@ -76,7 +88,7 @@ def read_passages(
             f"Line {number} of `{path}` is no passage ({exc!r}). Each line is an object with "
             "`context` and `qas`, a list of objects with `question` and `answers`."
         ) from exc
-    return [each for each in _taken(found, part) if len(each.text.split()) <= max_words]
+    return found
 
 
 def own_questions(
@@ -136,6 +148,29 @@ def without_answer(text: str, answer: str) -> str | None:
     if len(rest.split()) < _LEAST_REST or says(rest, answer):
         return None
     return rest
+
+
+def shortened(passage: Passage, rng: random.Random) -> Passage:
+    """Return some sentences of a passage, in a row, with the questions whose answers they say.
+
+    The passage itself, if it is short or they would answer nothing that it answers.
+    """
+    ends = [0, *(m.end() for m in _SENTENCE_END.finditer(passage.text)), len(passage.text)]
+    first, last = sorted(rng.sample(range(len(ends)), 2)) if len(ends) > 3 else (0, -1)
+    text = passage.text[ends[first] : ends[last]].strip()
+    if len(text.split()) < _LEAST_REST:
+        return passage
+    kept = [(q, [a for a in answers if a in text]) for q, answers in passage.questions]
+    questions = [(q, answers) for q, answers in kept if answers]
+    if passage.questions and not questions:
+        return passage
+    return Passage(text, questions)
+
+
+def thinned(question: str, rng: random.Random) -> str:
+    """Return a question without a few of its words."""
+    words = question.split()
+    return " ".join(_some(words, _THINNED, rng)) or question
 
 
 def altered(question: str, text: str, others: Sequence[str], rng: random.Random) -> str | None:

@@ -21,6 +21,7 @@ from hybridqa.models.base import BaseModel
 from hybridqa.models.generator import ABSTENTION
 from hybridqa.models.lora import stack, worn
 from hybridqa.models.turns import Turns
+from hybridqa.training.ahead import Ahead
 from hybridqa.training.batches import NOTHING
 from hybridqa.training.config import ReadingConfig, SourceConfig, TrainConfig
 from hybridqa.training.course import Measured
@@ -62,6 +63,7 @@ class ReaderCourse:
             (source.weight, Groups(_asked_about(source, config), config.reading))
             for source in config.sources
         ]
+        self._ahead = Ahead(self._batch, config.workers)
         self._sets = {
             name: Groups(_asked_about(source, config), config.reading)
             for name, source in config.evaluation.sets.items()
@@ -89,12 +91,15 @@ class ReaderCourse:
         pass
 
     def learn(self, step: int) -> tuple[Tensor, Marks]:
+        batch = self._ahead[step].to(self._base.device)
+        losses, right = self._read(batch)
+        return losses.mean(), _marks(batch, losses.detach(), right)
+
+    def _batch(self, step: int) -> ReadingBatch:
         rng = random.Random(f"{self._config.seed}/{step}")
         weights = [weight * len(groups.passages) for weight, groups in self._sources]
         drawn = rng.choices(self._sources, weights, k=self._config.batch)
-        batch = self._layout.pack([groups.draw(rng) for _, groups in drawn])
-        losses, right = self._read(batch)
-        return losses.mean(), _marks(batch, losses.detach(), right)
+        return self._layout.pack([groups.draw(rng) for _, groups in drawn])
 
     def measure(self, thorough: bool) -> Measured:
         """Return marks of questions that see their passage alone, among others, and not at all.
@@ -111,7 +116,7 @@ class ReaderCourse:
         found: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
         for n in range(0, count, _EXAMINED):
             part = examined[n : n + _EXAMINED]
-            batch = self._layout.pack([group for group, _ in part])
+            batch = self._layout.pack([group for group, _ in part]).to(self._base.device)
             arms = [
                 arm
                 for group, arms in part

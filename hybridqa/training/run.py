@@ -38,11 +38,17 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 _AVERAGE = "average"
 
 
-def schedule(step: int, config: TrainConfig) -> float:
-    """Return the share of the learning rate at a step: it rises, stays, and falls along a line."""
+def schedule(step: int, config: TrainConfig, done: float) -> float:
+    """Return the share of the learning rate at a step: it rises, stays, and falls along a line.
+
+    Args:
+        step: From 0 on.
+        config: Says how.
+        done: Share of the run that is behind, in steps or in time.
+    """
     rise = min(1.0, (step + 1) / config.warmup)
-    falling = max(1, round(config.steps * config.decay))
-    return rise * min(1.0, (config.steps - step) / falling)
+    falling = max(1 / max(1, config.steps), config.decay)
+    return rise * max(0.0, min(1.0, (1 - done) / falling))
 
 
 class Run:
@@ -61,14 +67,19 @@ class Run:
         self._folder, self._course, self._config = folder, course, config
         adapters = course.adapter_parameters()
         network = [p for name, p in course.parameters().items() if name not in adapters]
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": network, "peak": config.learning_rate},
             {"params": list(adapters.values()), "peak": config.adapter_learning_rate},
         ]
         groups = [group for group in groups if group["params"]]
         self._optimizer = torch.optim.AdamW(
-            groups, lr=config.learning_rate, betas=_BETAS, weight_decay=config.weight_decay
+            groups,
+            lr=config.learning_rate,
+            betas=_BETAS,
+            weight_decay=config.weight_decay,
+            fused=all(p.is_cuda for group in groups for p in group["params"]),
         )
+        self._seconds, self._since = 0.0, time.perf_counter()
         self._average = {n: p.detach().clone() for n, p in course.parameters().items()}
         self._prepared = (folder / _STATE).exists()
         self.step = self._resume() if self._prepared else 0
@@ -89,6 +100,7 @@ class Run:
     def train(self) -> Iterator[tuple[int, Marks]]:
         """Yield each step's number and marks; evaluate and save now and then, and at the end."""
         config = self._config
+        self._since = time.perf_counter() - self._seconds
         if not self._prepared:
             self._course.turns.run(self._course.prepare)
             for name, parameter in self._course.parameters().items():
@@ -97,7 +109,7 @@ class Run:
             self._prepared = True
         if self.step == 0:
             self._evaluate(thorough=True)
-        while self.step < config.steps:
+        while self._done < 1:
             began, cpu = time.perf_counter(), time.process_time()
             marks = self._course.turns.run(self._learn)
             self.step += 1
@@ -108,15 +120,23 @@ class Run:
                 cpu_seconds=round(time.process_time() - cpu, 2),
             )
             yield self.step, marks
-            last = self.step == config.steps
+            last = self._done >= 1
             if last or self.step % config.save_every == 0:
                 self.save()  # before what could fail
             if last or self.step % config.evaluation.every == 0:
                 self._evaluate(thorough=last)
 
+    @property
+    def _done(self) -> float:
+        """Share of the run that is behind."""
+        steps = self.step / max(1, self._config.steps)
+        if not self._config.steps or self._config.minutes is None:
+            return steps if self._config.steps else 1.0
+        return max(steps, (time.perf_counter() - self._since) / (60 * self._config.minutes))
+
     def _learn(self) -> Marks:
         for group in self._optimizer.param_groups:
-            group["lr"] = group["peak"] * schedule(self.step, self._config)
+            group["lr"] = group["peak"] * schedule(self.step, self._config, self._done)
         with torch.enable_grad():
             loss, marks = self._course.learn(self.step)
             loss.backward()
@@ -168,7 +188,9 @@ class Run:
                 if state:
                     tensors[f"{moment}.{name}"] = state[moment]
         new = self._folder / f"{_STATE}.new"
-        save_file(tensors, new, {"step": str(self.step), "shape": self._shape()})
+        self._seconds = time.perf_counter() - self._since
+        told = {"step": self.step, "shape": self._shape(), "seconds": self._seconds}
+        save_file(tensors, new, {name: str(value) for name, value in told.items()})
         os.replace(new, self._folder / _STATE)
         with self._averaged():
             self._save_checkpoint()
@@ -196,6 +218,7 @@ class Run:
                     "folder, or restore the config that it was trained with."
                 )
             step = int(told["step"])
+            self._seconds = float(told.get("seconds", 0))
             moved = f"{_MOMENTS[0]}."
             known = set(file.keys())
             with torch.no_grad():
@@ -204,7 +227,7 @@ class Run:
                     self._average[name].copy_(file.get_tensor(f"{_AVERAGE}.{name}"))
                     if moved + name in known:
                         self._optimizer.state[parameter] = {
-                            "step": torch.tensor(float(step)),
-                            **{m: file.get_tensor(f"{m}.{name}") for m in _MOMENTS},
+                            "step": torch.tensor(float(step), device=parameter.device),
+                            **{m: file.get_tensor(f"{m}.{name}").to(parameter) for m in _MOMENTS},
                         }
         return step

@@ -22,7 +22,6 @@ def test_a_branch_sees_what_its_prompt_alone_would_show(base: BaseModel) -> None
             Example(chunk, [b for b in branches[:1] if b]),
         ],
         tokens.beginning,
-        base.device,
     )
 
     together = base.model(
@@ -52,7 +51,7 @@ def test_a_due_token_is_looked_up_before_each_of_its_places(base: BaseModel) -> 
     branch = tokens.branch("How many?", "12", chunk)
     assert branch is not None
 
-    batch = pack([Example(chunk, [branch])], tokens.beginning, base.device)
+    batch = pack([Example(chunk, [branch])], tokens.beginning)
 
     for (row, place), found in zip(batch.lookups.tolist(), batch.found, strict=True):
         due = int(batch.labels[row, place])
@@ -67,7 +66,7 @@ def test_foreign_questions_are_not_looked_up(base: BaseModel) -> None:
     branch = tokens.branch("When?", "1987", chunk, foreign=True)
     assert branch is not None
 
-    batch = pack([Example(chunk, [branch])], tokens.beginning, base.device)
+    batch = pack([Example(chunk, [branch])], tokens.beginning)
 
     assert len(batch.lookups) == 0
     assert int(batch.foreign.sum()) == len(branch.answer)

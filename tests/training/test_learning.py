@@ -1,7 +1,9 @@
 """Losses, gradients and whole runs on a tiny model."""
 
 import dataclasses
+import itertools
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -9,18 +11,22 @@ import torch
 
 from hybridqa.errors import ConfigError
 from hybridqa.internalize.associative import AssociativeInternalizer
+from hybridqa.internalize.compress import compress
 from hybridqa.models.base import BaseModel
 from hybridqa.training.associative import AssociativeCourse
 from hybridqa.training.batches import Lessons
-from hybridqa.training.config import TrainConfig
+from hybridqa.training.config import SourceConfig, TrainConfig
 from hybridqa.training.learner import Learner
 from hybridqa.training.losses import answer_loss, foreign_loss, learn
-from hybridqa.training.run import Run
+from hybridqa.training.run import Run, schedule
 from hybridqa.types import Chunk, Document
 
 
-def finished(folder: Path, base: BaseModel, plan: TrainConfig, steps: int | None = None) -> Run:
+def finished(
+    folder: Path, base: BaseModel, plan: TrainConfig, steps: int | None = None, **changed: float
+) -> Run:
     """Train for some steps, or to the end."""
+    plan = dataclasses.replace(plan, **changed)
     learner = Learner.start(Path(plan.start), base, plan.network, seed=0)
     run = Run(folder, AssociativeCourse(learner, plan), plan)
     for number, _ in run.train():
@@ -93,6 +99,24 @@ def test_foreign_questions_are_no_part_of_the_answers(
     assert same[0] == same[1]
 
 
+def test_updates_are_compressed_in_training_as_they_are_afterwards(
+    base: BaseModel, plan: TrainConfig, start: Path
+) -> None:
+    lessons = Lessons(base, plan)[0]
+    whole, small = (
+        Learner.start(start, base, dataclasses.replace(plan.network, rank=rank), seed=0).write(
+            lessons
+        )
+        for rank in (None, 3)
+    )
+
+    for keys, values, learned in zip(*whole, small[1], strict=True):
+        for key, value, found in zip(keys, values, learned, strict=True):
+            due, _ = compress(key.detach(), value.detach().T, 3)
+            torch.testing.assert_close(found.T @ key, due.up @ due.down, rtol=0.02, atol=0.02)
+    assert all(values.requires_grad for values in small[1])
+
+
 def test_training_lowers_the_loss(base: BaseModel, plan: TrainConfig, tmp_path: Path) -> None:
     longer = dataclasses.replace(plan, steps=120, learning_rate=1e-2, adapter_learning_rate=1e-2)
     finished(tmp_path / "run", base, longer)
@@ -111,6 +135,57 @@ def test_a_run_that_was_cut_short_ends_as_one_that_was_not(
     assert (whole.step, rest.step) == (4, 4)
     for file in ("checkpoint/model.safetensors", "checkpoint/tower/adapter_model.safetensors"):
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "cut" / file).read_bytes()
+
+
+def test_batches_made_by_workers_teach_the_same(
+    base: BaseModel, plan: TrainConfig, tmp_path: Path
+) -> None:
+    finished(tmp_path / "alone", base, plan)
+    finished(tmp_path / "helped", base, plan, workers=2)
+
+    ends = [(tmp_path / run / "checkpoint/model.safetensors") for run in ("alone", "helped")]
+    assert ends[0].read_bytes() == ends[1].read_bytes()
+
+
+def test_a_run_ends_when_its_time_is_over(
+    base: BaseModel, plan: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))  # a second a look
+    longer = dataclasses.replace(plan, steps=10**6, minutes=1.0)
+
+    run = finished(tmp_path / "run", base, longer)
+
+    rows = logged(tmp_path / "run")
+    assert 1 <= run.step < 60
+    assert [row["kind"] for row in rows[-2:]] == ["train", "evaluation"]
+    assert (run.checkpoint / "model.safetensors").exists()
+    again = finished(tmp_path / "run", base, longer)
+    assert again.step == run.step
+
+
+def test_the_learning_rate_rises_stays_and_falls(plan: TrainConfig) -> None:
+    plan = dataclasses.replace(plan, steps=100, warmup=10, decay=0.5)
+
+    rates = [schedule(step, plan, step / 100) for step in range(101)]
+
+    assert rates[:11] == pytest.approx([*(n / 10 for n in range(1, 11)), 1.0])
+    assert rates[50] == 1.0
+    assert rates[75] == pytest.approx(0.5)
+    assert rates[100] == 0.0
+    assert schedule(50, plan, 0.9) == pytest.approx(0.2)  # time runs out before the steps do
+
+
+@pytest.mark.parametrize("empty", ["", "none"])
+def test_a_source_without_passages_is_refused(
+    base: BaseModel, plan: TrainConfig, tmp_path: Path, empty: str
+) -> None:
+    path = tmp_path / "empty"
+    path.mkdir() if empty else path.write_text("")
+    sources = [*plan.sources, SourceConfig(path=str(path))]
+
+    with pytest.raises(ConfigError, match=r"`.*empty` has no passages"):
+        Lessons(base, dataclasses.replace(plan, sources=sources))
 
 
 def test_a_state_of_another_shape_is_refused(

@@ -11,10 +11,13 @@ from hybridqa.config import validate
 from hybridqa.errors import ConfigError
 from hybridqa.training.config import SourceConfig
 from hybridqa.training.passages import (
+    Passage,
     altered,
     cloze_questions,
     own_questions,
     read_passages,
+    shortened,
+    thinned,
     without_answer,
 )
 
@@ -113,3 +116,43 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str) -> None:
 def test_a_missing_source_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="absent"):
         read_passages(tmp_path / "absent.jsonl", max_words=50)
+
+
+LONG = " ".join(f"Room {n} of the archive holds the maps of the year {1800 + n}." for n in range(9))
+
+
+def test_a_shortened_passage_answers_the_questions_it_keeps() -> None:
+    passage = Passage(LONG, [(f"Room {n}?", [f"{1800 + n}", "long ago"]) for n in range(9)])
+
+    made = [shortened(passage, random.Random(n)) for n in range(40)]
+
+    assert len({each.text for each in made}) > 5
+    for each in made:
+        assert each.text in LONG
+        assert each.questions
+        for _, answers in each.questions if each.text != LONG else ():
+            assert len(answers) == 1
+            assert answers[0] in each.text
+
+
+@pytest.mark.parametrize("text", ["One sentence only.", TEXT, "A. B. C. D. E."])
+def test_a_short_passage_stays_whole(text: str) -> None:
+    passage = Passage(text, [])
+
+    assert all(shortened(passage, random.Random(n)) == passage for n in range(20))
+
+
+def test_a_passage_without_its_questions_left_stays_whole() -> None:
+    passage = Passage(LONG, [("Which?", ["none of these"])])
+
+    assert all(shortened(passage, random.Random(n)) == passage for n in range(20))
+
+
+def test_a_thinned_question_keeps_most_words_in_order() -> None:
+    words = [f"word{n}" for n in range(40)]
+
+    made = [thinned(" ".join(words), random.Random(n)).split() for n in range(30)]
+
+    assert 0.75 * 40 < sum(map(len, made)) / 30 < 0.95 * 40
+    assert all(left == [word for word in words if word in left] for left in made)
+    assert thinned("Who?", random.Random(0)) == "Who?"
