@@ -1,56 +1,39 @@
-"""Batches made by other processes while one is learned from."""
+"""Batches made while another is learned from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
-from typing import Any, Generic, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_WAITING = 2
-"""Batches that each process has made or is to make."""
-
-_make: Callable[[int], Any]
-"""In a process that makes batches."""
-
 
 class Ahead(Generic[T]):
-    """Batches by their number; those that follow the last one asked for are made meanwhile."""
+    """Batches by their number; those that follow the last one asked for are made meanwhile.
 
-    def __init__(self, make: Callable[[int], T], workers: int) -> None:
+    By a thread, which gets on while a GPU computes. Not by forks: after torch has computed on
+    several cores they hang or crash.
+    """
+
+    def __init__(self, make: Callable[[int], T], count: int) -> None:
         """Keep the arguments.
 
         Args:
-            make: Returns a batch, a function of its number alone, in main memory; must not use a
-                GPU, as it runs in forks of this process.
-            workers: Processes; with none each batch is made when it is asked for.
+            make: Returns a batch, a function of its number alone; one thread calls it.
+            count: Made ahead; with none each batch is made when it is asked for.
         """
-        self._make, self._workers = make, workers
-        self._pool: ProcessPoolExecutor | None = None
+        self._make, self._count = make, count
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches") if count else None
         self._coming: dict[int, Future[T]] = {}
 
     def __getitem__(self, number: int) -> T:
-        if not self._workers:
+        if self._thread is None:
             return self._make(number)
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self._workers, get_context("fork"), initializer=_keep, initargs=(self._make,)
-            )
-        wanted = range(number, number + _WAITING * self._workers)
+        wanted = range(number, number + 1 + self._count)
         for other in self._coming.keys() - set(wanted):
             self._coming.pop(other).cancel()
         for each in wanted:
             if each not in self._coming:
-                self._coming[each] = self._pool.submit(_made, each)
+                self._coming[each] = self._thread.submit(self._make, each)
         return self._coming.pop(number).result()
-
-
-def _keep(make: Callable[[int], Any]) -> None:
-    global _make
-    _make = make
-
-
-def _made(number: int) -> Any:
-    return _make(number)

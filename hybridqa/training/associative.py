@@ -31,7 +31,7 @@ class AssociativeCourse:
         """
         self._learner, self._losses = learner, config.losses
         self._lessons, self._held_out = Lessons(learner.base, config), HeldOut(learner, config)
-        self._ahead = Ahead(self._lessons.__getitem__, config.workers)
+        self._ahead = Ahead(self._lessons.__getitem__, config.ahead)
 
     @property
     def turns(self) -> Turns:

@@ -150,8 +150,8 @@ class TrainConfig:
     minutes: Annotated[float, Field(gt=0)] | None = None
     """After which training ends if not all steps are done, evaluations counted in; the learning
     rate then falls by time."""
-    workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that make batches, wanted where a GPU waits for them."""
+    ahead: Annotated[int, Field(ge=0)] = 0
+    """Batches that a second thread has ready, wanted where a GPU would wait for them."""
     warmup: _COUNT = 30
     decay: _SHARE = 0.25
     """Share of the steps, the last, in which the learning rates fall to zero along a line."""

@@ -90,7 +90,7 @@ class LocatorCourse:
         }
         self._weights = [weight * len(near.passages) for weight, near in self._sources]
         self._pool = Pool(self._draw, lambda pair: len(pair[0].text), config.batch, config.seed)
-        self._ahead = Ahead(self._batch, config.workers)
+        self._ahead = Ahead(self._batch, config.ahead)
 
     @property
     def passages(self) -> int:

@@ -63,7 +63,7 @@ class ReaderCourse:
             (source.weight, Groups(_asked_about(source, config), config.reading))
             for source in config.sources
         ]
-        self._ahead = Ahead(self._batch, config.workers)
+        self._ahead = Ahead(self._batch, config.ahead)
         self._sets = {
             name: Groups(_asked_about(source, config), config.reading)
             for name, source in config.evaluation.sets.items()

@@ -1,27 +1,35 @@
 """Batches that are made ahead are the batches that are made when asked for."""
 
-import os
+import threading
 
 import pytest
-import torch
 
 from hybridqa.training.ahead import Ahead
 
 
-def made(number: int) -> tuple[int, torch.Tensor, int]:
-    return number, torch.arange(number, number + 3), os.getpid()
+@pytest.mark.parametrize("count", [0, 2])
+def test_batches_come_by_their_number(count: int) -> None:
+    makers = set()
 
+    def made(number: int) -> str:
+        makers.add(threading.current_thread())
+        return f"batch {number}"
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_come_by_their_number(workers: int) -> None:
-    ahead = Ahead(made, workers)
-
+    ahead = Ahead(made, count)
     asked = [*range(3, 8), 20, 21, 4]
-    found = [ahead[number] for number in asked]
 
-    assert [number for number, _, _ in found] == asked
-    assert [rows.tolist() for _, rows, _ in found] == [[n, n + 1, n + 2] for n in asked]
-    assert all((pid == os.getpid()) is (workers == 0) for _, _, pid in found)
+    assert [ahead[number] for number in asked] == [f"batch {number}" for number in asked]
+    assert len(makers) == 1
+    assert (makers == {threading.current_thread()}) is (count == 0)
+
+
+def test_the_next_is_made_while_one_is_used() -> None:
+    made = {number: threading.Event() for number in range(20)}
+
+    Ahead(lambda number: made[number].set(), 3)[5]
+
+    assert all(made[number].wait(10) for number in (5, 6, 7, 8))
+    assert not made[9].is_set()
 
 
 def test_what_goes_wrong_in_making_one_is_told() -> None:

@@ -137,11 +137,11 @@ def test_a_run_that_was_cut_short_ends_as_one_that_was_not(
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "cut" / file).read_bytes()
 
 
-def test_batches_made_by_workers_teach_the_same(
+def test_batches_made_ahead_teach_the_same(
     base: BaseModel, plan: TrainConfig, tmp_path: Path
 ) -> None:
     finished(tmp_path / "alone", base, plan)
-    finished(tmp_path / "helped", base, plan, workers=2)
+    finished(tmp_path / "helped", base, plan, ahead=2)
 
     ends = [(tmp_path / run / "checkpoint/model.safetensors") for run in ("alone", "helped")]
     assert ends[0].read_bytes() == ends[1].read_bytes()
