@@ -109,7 +109,8 @@ class Run:
             self._prepared = True
         if self.step == 0:
             self._evaluate(thorough=True)
-        while self._done < 1:
+        last = self._done >= 1
+        while not last:
             began, cpu = time.perf_counter(), time.process_time()
             marks = self._course.turns.run(self._learn)
             self.step += 1
