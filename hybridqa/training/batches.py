@@ -166,13 +166,9 @@ class Lessons:
 
     def _example(self, passage: Passage, rng: random.Random) -> Example:
         tasks = self._config.tasks
-        if rng.random() < tasks.shortened:
-            passage = shortened(passage, rng)
+        passage = shortened(passage, tasks.shortened, rng)
         chunk = self._tokens.chunk(passage.text)
-        asked = [
-            (thinned(q, rng) if rng.random() < tasks.thinned else q, a)
-            for q, a in own_questions(passage, tasks.questions, rng)
-        ]
+        asked = thinned(own_questions(passage, tasks.questions, rng), tasks.thinned, rng)
         cloze = tasks.cloze if asked else tasks.cloze + tasks.questions
         asked += cloze_questions(passage.text, cloze, rng)
         branches = [self._tokens.branch(q, a, chunk) for q, a in asked]

@@ -226,13 +226,9 @@ class LocatorCourse:
 
     def _lesson(self, passage: Passage, near: Sequence[Passage], rng: random.Random) -> Lesson:
         tasks = self._config.tasks
-        if rng.random() < tasks.shortened:
-            passage = shortened(passage, rng)
+        passage = shortened(passage, tasks.shortened, rng)
         text = passage.text
-        questions = [
-            (thinned(q, rng) if rng.random() < tasks.thinned else q, a)
-            for q, a in self._own(passage, tasks.questions, rng)
-        ]
+        questions = thinned(self._own(passage, tasks.questions, rng), tasks.thinned, rng)
         cloze = min(tasks.cloze, tasks.questions - len(questions))
         questions += cloze_questions(text, cloze, rng)
         unanswered = []

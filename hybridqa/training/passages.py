@@ -142,7 +142,7 @@ def cloze_questions(text: str, count: int, rng: random.Random) -> list[tuple[str
 
 def without_answer(text: str, answer: str) -> str | None:
     """Return a text without the sentences that say an answer; `None` if too little remains."""
-    ends = [0, *(m.end() for m in _SENTENCE_END.finditer(text)), len(text)]
+    ends = _sentence_ends(text)
     sentences = [text[a:b] for a, b in pairwise(ends)]
     rest = "".join(each for each in sentences if not says(each, answer)).strip()
     if len(rest.split()) < _LEAST_REST or says(rest, answer):
@@ -150,12 +150,14 @@ def without_answer(text: str, answer: str) -> str | None:
     return rest
 
 
-def shortened(passage: Passage, rng: random.Random) -> Passage:
-    """Return some sentences of a passage, in a row, with the questions whose answers they say.
+def shortened(passage: Passage, share: float, rng: random.Random) -> Passage:
+    """Return, of a share of passages, some sentences in a row with the questions they answer.
 
     The passage itself, if it is short or they would answer nothing that it answers.
     """
-    ends = [0, *(m.end() for m in _SENTENCE_END.finditer(passage.text)), len(passage.text)]
+    if rng.random() >= share:
+        return passage
+    ends = _sentence_ends(passage.text)
     first, last = sorted(rng.sample(range(len(ends)), 2)) if len(ends) > 3 else (0, -1)
     text = passage.text[ends[first] : ends[last]].strip()
     if len(text.split()) < _LEAST_REST:
@@ -167,10 +169,15 @@ def shortened(passage: Passage, rng: random.Random) -> Passage:
     return Passage(text, questions)
 
 
-def thinned(question: str, rng: random.Random) -> str:
-    """Return a question without a few of its words."""
-    words = question.split()
-    return " ".join(_some(words, _THINNED, rng)) or question
+def thinned(
+    asked: Sequence[tuple[str, str]], share: float, rng: random.Random
+) -> list[tuple[str, str]]:
+    """Return questions with their answers, a share of them without a few of their words."""
+    return [(_thin(q, rng) if rng.random() < share else q, answer) for q, answer in asked]
+
+
+def _thin(question: str, rng: random.Random) -> str:
+    return " ".join(_some(question.split(), _THINNED, rng)) or question
 
 
 def altered(question: str, text: str, others: Sequence[str], rng: random.Random) -> str | None:
@@ -220,9 +227,14 @@ def _some(words: Sequence[str], share: float, rng: random.Random) -> list[str]:
     return [word for word in words if rng.random() < share]
 
 
+def _sentence_ends(text: str) -> list[int]:
+    """Return where sentences end, 0 before the first."""
+    return [0, *(m.end() for m in _SENTENCE_END.finditer(text)), len(text)]
+
+
 def _around(text: str, start: int, end: int) -> tuple[int, int]:
     """Return the sentence in which a span stands."""
-    ends = [0, *(m.end() for m in _SENTENCE_END.finditer(text)), len(text)]
+    ends = _sentence_ends(text)
     return max(e for e in ends if e <= start), min(e for e in ends if e >= end)
 
 

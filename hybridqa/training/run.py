@@ -79,7 +79,7 @@ class Run:
             weight_decay=config.weight_decay,
             fused=all(p.is_cuda for group in groups for p in group["params"]),
         )
-        self._seconds, self._since = 0.0, time.perf_counter()
+        self._began = time.perf_counter()
         self._average = {n: p.detach().clone() for n, p in course.parameters().items()}
         self._prepared = (folder / _STATE).exists()
         self.step = self._resume() if self._prepared else 0
@@ -100,7 +100,6 @@ class Run:
     def train(self) -> Iterator[tuple[int, Marks]]:
         """Yield each step's number and marks; evaluate and save now and then, and at the end."""
         config = self._config
-        self._since = time.perf_counter() - self._seconds
         if not self._prepared:
             self._course.turns.run(self._course.prepare)
             for name, parameter in self._course.parameters().items():
@@ -130,10 +129,17 @@ class Run:
     @property
     def _done(self) -> float:
         """Share of the run that is behind."""
-        steps = self.step / max(1, self._config.steps)
-        if not self._config.steps or self._config.minutes is None:
-            return steps if self._config.steps else 1.0
-        return max(steps, (time.perf_counter() - self._since) / (60 * self._config.minutes))
+        if self.step >= self._config.steps:
+            return 1.0
+        done = self.step / self._config.steps
+        if self._config.minutes is not None:
+            done = max(done, self._seconds / (60 * self._config.minutes))
+        return done
+
+    @property
+    def _seconds(self) -> float:
+        """That the run has taken, with those before it was gone on with."""
+        return time.perf_counter() - self._began
 
     def _learn(self) -> Marks:
         for group in self._optimizer.param_groups:
@@ -189,7 +195,6 @@ class Run:
                 if state:
                     tensors[f"{moment}.{name}"] = state[moment]
         new = self._folder / f"{_STATE}.new"
-        self._seconds = time.perf_counter() - self._since
         told = {"step": self.step, "shape": self._shape(), "seconds": self._seconds}
         save_file(tensors, new, {name: str(value) for name, value in told.items()})
         os.replace(new, self._folder / _STATE)
@@ -219,7 +224,7 @@ class Run:
                     "folder, or restore the config that it was trained with."
                 )
             step = int(told["step"])
-            self._seconds = float(told.get("seconds", 0))
+            self._began -= float(told.get("seconds", 0))
             moved = f"{_MOMENTS[0]}."
             known = set(file.keys())
             with torch.no_grad():
