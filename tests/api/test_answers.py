@@ -59,11 +59,10 @@ def test_events_tell_the_route_then_the_words_then_the_whole(known: Serving) -> 
 
 
 def test_the_route_is_told_before_the_answer_is_made(known: Serving) -> None:
-    free, asked = threading.Event(), threading.Event()
+    free, told = threading.Event(), threading.Event()
 
     def slow(question: str, texts: Any) -> str:
-        asked.set()
-        free.wait(10)
+        free.wait(20)
         return ""
 
     known.answer = slow
@@ -77,10 +76,12 @@ def test_the_route_is_told_before_the_answer_is_made(known: Serving) -> None:
         for event in listen(known.service, caller, AskBody(**WEIGHT)):
             if event is not None:
                 seen.append(type(event).__name__)
+                told.set()
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert asked.wait(10)
+    # The answer waits until it is set free, so what is told by now comes before it.
+    assert told.wait(10)
     assert seen == ["Routed"]
     free.set()
     reader.join(10)
