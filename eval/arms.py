@@ -30,6 +30,8 @@ class ArmName(StrEnum):
     """The adapter of the next document of the run; quotes come from what `adapter` quotes from."""
     DISTILLED = "distilled"
     """As `adapter`, but made by context distillation: minutes instead of a forward pass."""
+    REFINED = "refined"
+    """As `adapter`, and then improved by some steps of distillation."""
     RETRIEVAL = "retrieval"
     """The best chunks of all documents of the run in the prompt."""
     BOTH = "both"
@@ -43,11 +45,15 @@ WEARING = frozenset(
         ArmName.ADAPTER,
         ArmName.WRONG_ADAPTER,
         ArmName.DISTILLED,
+        ArmName.REFINED,
         ArmName.BOTH,
         ArmName.AUTO,
     }
 )
 """Arms that need adapters made."""
+
+TRAINED = {ArmName.DISTILLED: "distillation", ArmName.REFINED: "refinement"}
+"""Arms whose adapters are trained, and the internalizer that trains them."""
 
 SEARCHING = frozenset({ArmName.RETRIEVAL, ArmName.BOTH, ArmName.AUTO})
 """Arms that must find their evidence."""
@@ -58,6 +64,9 @@ _PAIRS = (
     (ArmName.ADAPTER, ArmName.CONTEXT),
     (ArmName.DISTILLED, ArmName.ADAPTER),
     (ArmName.DISTILLED, ArmName.CONTEXT),
+    (ArmName.REFINED, ArmName.ADAPTER),
+    (ArmName.REFINED, ArmName.DISTILLED),
+    (ArmName.REFINED, ArmName.CONTEXT),
     (ArmName.RETRIEVAL, ArmName.CONTEXT),
     (ArmName.BOTH, ArmName.RETRIEVAL),
     (ArmName.BOTH, ArmName.ADAPTER),

@@ -13,7 +13,7 @@ from hybridqa.engines.answer import best_share
 from hybridqa.engines.prompts import SURE
 from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import InputError
-from hybridqa.eval.arms import SEARCHING, WEARING, ArmName, StyledArm
+from hybridqa.eval.arms import SEARCHING, TRAINED, WEARING, ArmName, StyledArm
 from hybridqa.eval.cases import Case, Dataset
 from hybridqa.eval.rows import SpanRow
 from hybridqa.internalize.compress import take_shares
@@ -51,8 +51,8 @@ def scratch(
 _RETRIEVED = StyledArm(ArmName.RETRIEVAL, Style.QUOTE)
 """Looked through as in the engine; under `context` and `both` the model always reads."""
 _LOCATED = StyledArm(ArmName.ADAPTER, Style.QUOTE)
-"""Of the others, `distilled` is to show what its weights know, and another document's adapter has
-no places in this one's text."""
+"""Of the others, `distilled` and `refined` are to show what their weights know, and another
+document's adapter has no places in this one's text."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,12 +87,14 @@ class Bench:
         self._qa, self._dataset, self._arms = qa, dataset, frozenset(arms)
         self._documents = {document.id: document for document in dataset.documents}
         self._adapters: dict[str, AdapterRecord] = {}
-        self._distilled: dict[str, AdapterRecord] = {}
+        self._trained: dict[ArmName, dict[str, AdapterRecord]] = {
+            arm: {} for arm in TRAINED if arm in arms
+        }
         self._retrieved: dict[str, Sequence[Hit]] = {}
         self._own_hits: dict[str, list[Hit]] = {}
         self.warnings: dict[str, str] = {}
         """Why documents have no adapter, by their id."""
-        wearing = sorted(self._arms & WEARING - {ArmName.DISTILLED})
+        wearing = sorted(self._arms & WEARING - TRAINED.keys())
         if wearing and qa.config.internalize.internalizer == "none":
             raise InputError(
                 f"The arms {', '.join(wearing)} wear adapters, but the config says "
@@ -115,16 +117,18 @@ class Bench:
             progress("index", n, len(documents))
         self._retrieve(progress)
         gold = {id for case in self._dataset.cases for id in self.own(case)}
-        if ArmName.DISTILLED in self._arms:
-            self._internalize("distil", gold, self._qa.distillation, self._distilled, progress)
+        for arm, made in self._trained.items():
+            trainer = trained_by(self._qa, arm)
+            self._internalize(trainer.name, gold, trainer, made, progress)
         internalizer = self.internalizer
-        if internalizer:  # after distilling: the adapter made last answers under `auto`
+        if internalizer:  # after the trained ones: the adapter made last answers under `auto`
             self._internalize(
                 "internalize", self._wearers(gold), internalizer, self._adapters, progress
             )
-        for document_id in self._distilled.keys() - self._adapters.keys():
-            # Else `auto` would wear it, and do better only where the arm `distilled` is run too.
-            self._qa.adapters.retire(self._distilled[document_id])
+        for made in self._trained.values():
+            for document_id in made.keys() - self._adapters.keys():
+                # Else `auto` would wear it, and do better only where its own arm is run too.
+                self._qa.adapters.retire(made[document_id])
 
     def _wearers(self, gold: set[str]) -> set[str]:
         """Return the documents whose adapters any arm may wear; others of a large set need none."""
@@ -172,12 +176,13 @@ class Bench:
     @property
     def internalizer(self) -> Internalizer | None:
         """What makes the adapters, if any are worn."""
-        return self._qa.internalizer() if self._arms & WEARING - {ArmName.DISTILLED} else None
+        return self._qa.internalizer() if self._arms & WEARING - TRAINED.keys() else None
 
     @property
     def adapters(self) -> tuple[AdapterRecord, ...]:
         """All that were made."""
-        return (*self._adapters.values(), *self._distilled.values())
+        trained = [record for made in self._trained.values() for record in made.values()]
+        return (*self._adapters.values(), *trained)
 
     # What is known of a question
 
@@ -243,7 +248,7 @@ class Bench:
             return None
         adapters, record = worn
         sources: Sequence[Document | Hit] = hits
-        if arm.arm in (ArmName.CONTEXT, ArmName.DISTILLED):
+        if arm.arm is ArmName.CONTEXT or arm.arm in TRAINED:
             sources = [self._documents[id] for id in own]
         elif not searching:  # the part of its document that the adapter's share was made from
             sources = self.own_hits(case)[:1]
@@ -299,7 +304,7 @@ class Bench:
         if arm is ArmName.WRONG_ADAPTER:
             wrong = self._wrong(self.own(case))
             return self._adapters.get(wrong), self._search(case.question, 1, [wrong])
-        made = self._distilled if arm is ArmName.DISTILLED else self._adapters
+        made = self._trained.get(arm, self._adapters)
         return made.get(hits[0].chunk.document_id) if hits else None, hits
 
     def _share(self, record: AdapterRecord, hits: Sequence[Hit]) -> Adapter:
@@ -316,6 +321,13 @@ class Bench:
         if self._qa.config.internalize.internalizer == "associative":
             return self._qa.associative.task_adapter
         return self._qa.reader
+
+
+def trained_by(qa: HybridQA, arm: ArmName) -> Internalizer:
+    """Return what trains the adapters of an arm: without places, so that only weights answer."""
+    trainer = qa.models.internalizer(TRAINED[arm], places=False)
+    assert trainer is not None, "`none` trains nothing"
+    return trainer
 
 
 def span_of(source: Document | Hit) -> SpanRow:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from hybridqa.eval.arms import ArmName, StyledArm, styled
+from hybridqa.eval.arms import TRAINED, ArmName, StyledArm, styled
 from hybridqa.eval.rows import AnswerRow, Run
 from hybridqa.eval.statistics import Floats
 
@@ -24,11 +24,11 @@ ASSUMPTIONS = (
     "question saves, of the questions timed under both arms. Indexing is not counted, because "
     "every arm that has to find its document needs it.",
     "Break-even by prompt tokens: the hypernetwork reads each token of a document once. "
-    "Distillation also generates and trains, so tokens do not measure it.",
+    "Distillation and refinement also generate and train, so tokens do not measure them.",
 )
 
 _TOTAL, _FIRST = "total", "first_token"
-_MADE_BY = {ArmName.ADAPTER: "associative", ArmName.DISTILLED: "distillation"}
+_MADE_BY = {ArmName.ADAPTER: "associative", **TRAINED}
 _READING = (ArmName.CONTEXT, ArmName.RETRIEVAL)
 
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 
-from hybridqa.eval.arms import WEARING, ArmName, styled
-from hybridqa.eval.bench import Bench, span_of
+from hybridqa.eval.arms import TRAINED, WEARING, ArmName, styled
+from hybridqa.eval.bench import Bench, span_of, trained_by
 from hybridqa.eval.cases import Dataset
 from hybridqa.eval.machine import cache_bytes_per_token, machine, package_version
 from hybridqa.eval.plan import Plan
@@ -128,10 +128,11 @@ def _models(qa: HybridQA, arms: Sequence[ArmName]) -> dict[str, str]:
         "reader": qa.reader.id if qa.reader else "none",
         "embedder_fingerprint": qa.embedder.fingerprint,
     }
-    internalizer = qa.internalizer() if WEARING & set(arms) - {ArmName.DISTILLED} else None
+    internalizer = qa.internalizer() if WEARING & set(arms) - TRAINED.keys() else None
     if internalizer:
         described["internalizer"] = internalizer.name
         described["internalizer_fingerprint"] = internalizer.fingerprint
-    if ArmName.DISTILLED in arms:
-        described["distillation_fingerprint"] = qa.distillation.fingerprint
+    for arm, name in TRAINED.items():
+        if arm in arms:
+            described[f"{name}_fingerprint"] = trained_by(qa, arm).fingerprint
     return described

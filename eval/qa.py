@@ -11,7 +11,7 @@ from typing import Any
 
 from hybridqa.config import Config
 from hybridqa.errors import InputError
-from hybridqa.eval.arms import ArmName, comparisons, parse_arms, styled
+from hybridqa.eval.arms import TRAINED, ArmName, comparisons, parse_arms, styled
 from hybridqa.eval.bench import Progress, silent
 from hybridqa.eval.cases import Dataset, choose
 from hybridqa.eval.datasets import load
@@ -28,7 +28,7 @@ from hybridqa.eval.statistics import (
 from hybridqa.eval.summary import clusters
 from hybridqa.wiring import HybridQA
 
-DEFAULT_ARMS = tuple(arm for arm in ArmName if arm not in (ArmName.AUTO, ArmName.DISTILLED))
+DEFAULT_ARMS = tuple(arm for arm in ArmName if arm is not ArmName.AUTO and arm not in TRAINED)
 
 _CONTEXT = "context"
 _METRICS = ("f1", "exact_match", "rouge_l")
@@ -70,7 +70,7 @@ class QaReport:
     arms: Mapping[str, ArmReport]
     differences: Mapping[str, Interval]
     """Mean F1 of one arm minus another's, paired, by `one - other`."""
-    skipped: int
+    skipped: int = 0
     """Questions of the file without a gold answer."""
 
     def as_dict(self) -> dict[str, Any]:
@@ -142,9 +142,25 @@ def run_qa(
     """
     chosen = parse_arms(arms)
     loaded = load(str(data))
+    dataset = asked_about(choose(answerable(loaded), limit, seed))
+    skipped = sum(not case.answerable for case in loaded.cases)
+    compared = compare(config, dataset, chosen, seed, progress, open_home, batch_size)
+    return replace(compared, skipped=skipped)
+
+
+def compare(
+    config: Config,
+    dataset: Dataset,
+    arms: Sequence[ArmName],
+    seed: int,
+    progress: Progress,
+    open_home: Callable[[Path, Config], HybridQA],
+    batch_size: int = 16,
+) -> QaReport:
+    """Compare arms on all questions of a dataset, which must be answerable; see `run_qa`."""
     plan = Plan(
-        dataset=_asked_about(choose(_answerable(loaded), limit, seed)),
-        arms=chosen,
+        dataset=dataset,
+        arms=tuple(arms),
         metrics=_METRICS,
         seed=seed,
         timed=0,
@@ -153,12 +169,15 @@ def run_qa(
     with tempfile.TemporaryDirectory(prefix="hybridqa-eval-") as folder:
         out = Path(folder) / "run"
         run(config, plan, out, progress=progress, open_home=open_home)
-        finished = read_run(out)
-    skipped = sum(not case.answerable for case in loaded.cases)
-    return _report(finished, chosen, seed, skipped)
+        return _report(read_run(out), arms, seed)
 
 
-def _answerable(dataset: Dataset) -> Dataset:
+def answerable(dataset: Dataset) -> Dataset:
+    """Return a dataset without the questions that have no gold answer.
+
+    Raises:
+        InputError: None has.
+    """
     cases = tuple(case for case in dataset.cases if case.answerable)
     if not cases:
         raise InputError(
@@ -168,7 +187,8 @@ def _answerable(dataset: Dataset) -> Dataset:
     return replace(dataset, cases=cases)
 
 
-def _asked_about(dataset: Dataset) -> Dataset:
+def asked_about(dataset: Dataset) -> Dataset:
+    """Return a dataset without the documents that no question is about."""
     if not all(case.documents for case in dataset.cases):  # nobody knows which
         return dataset
     asked = {id for case in dataset.cases for id in case.documents}
@@ -176,7 +196,7 @@ def _asked_about(dataset: Dataset) -> Dataset:
     return replace(dataset, documents=documents)
 
 
-def _report(run: Run, arms: Sequence[ArmName], seed: int, skipped: int) -> QaReport:
+def _report(run: Run, arms: Sequence[ArmName], seed: int) -> QaReport:
     drawn_with = clusters(run.questions)
     tables = {metric: run.table(metric) for metric in _METRICS}
     f1 = {arm: _numbers(values) for arm, values in tables["f1"].items()}
@@ -208,7 +228,6 @@ def _report(run: Run, arms: Sequence[ArmName], seed: int, skipped: int) -> QaRep
             f"{one} - {other}": difference_interval(f1[str(one)], f1[str(other)], drawn_with, seed)
             for one, other in comparisons(names)
         },
-        skipped=skipped,
     )
 
 

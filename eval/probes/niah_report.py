@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from hybridqa.errors import InputError
 from hybridqa.eval.grid import Grid
 from hybridqa.eval.probes.heatmap import Panel, Square, heatmap
 from hybridqa.eval.probes.lab import Refused, told
@@ -62,20 +61,6 @@ def picture(report: NiahReport) -> bytes:
         column_title="tokens of text",
         caption=_caption(report).replace("`", ""),
     )
-
-
-def prepare_folder(out: Path) -> None:
-    """Make the folder that `write` writes to, before anything is spent.
-
-    Raises:
-        InputError: It is a file, or holds a report already.
-    """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"`{out}` is a file. Name a folder for the report.")
-    if (out / JSON).exists():
-        raise InputError(f"`{out}` holds a report already. Name a new folder.")
-    with disk_errors("create the folder", out):
-        out.mkdir(parents=True, exist_ok=True)
 
 
 def write(report: NiahReport, out: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""`eval niah`, `eval unrelated`, `eval conflict` and `eval attribution`."""
+"""`eval niah`, `eval effort`, `eval unrelated`, `eval conflict` and `eval attribution`."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ SeedOption = Annotated[int, typer.Option(metavar="S")]
 
 def register(group: typer.Typer) -> None:
     group.command("niah")(niah)
+    group.command("effort")(effort)
     group.command("unrelated")(unrelated)
     group.command("conflict")(conflict)
     group.command("attribution")(attribution)
@@ -77,6 +78,7 @@ def niah(
     """
     session = Session.of(context, home, config, as_json)
     with reported(session.json):
+        from hybridqa.eval.folder import prepare_folder
         from hybridqa.eval.probes import niah_report
         from hybridqa.eval.probes.niah import NiahPlan, run_niah
 
@@ -90,15 +92,53 @@ def niah(
             seed=seed,
         )
         if out is not None:
-            niah_report.prepare_folder(out)
+            prepare_folder(out, niah_report.JSON)
         with session.progress() as advance:
             advance("loading models", 0, 1)
             report = run_niah(session.config(), plan, advance)
         files = niah_report.write(report, out) if out is not None else []
-        session.show_grids(report.as_dict(), niah_report.grids(report), markdown)
-        if not (session.json or markdown):
-            for file in files:
-                session.console.print(str(file), markup=False, soft_wrap=True)
+        session.show_grids(report.as_dict(), niah_report.grids(report), markdown, files)
+
+
+def effort(
+    context: typer.Context,
+    data: DataOption,
+    steps: Annotated[
+        str, typer.Option(metavar="N,...", help="Of training, from the hypernetwork's adapter on.")
+    ] = "5,20,60",
+    documents: Annotated[
+        int, typer.Option(metavar="N", help="Most documents, each with all its questions.")
+    ] = 8,
+    seed: SeedOption = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", parser=as_path, help="Write effort.json and effort.png."),
+    ] = None,
+    markdown: MarkdownOption = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make adapters by the hypernetwork, refined from there, and distilled from zero.
+
+    What each knows stands against the time it takes; minutes a document in all.
+    """
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.eval import effort_report
+        from hybridqa.eval.datasets import load
+        from hybridqa.eval.effort import EffortPlan, run_effort
+        from hybridqa.eval.folder import prepare_folder
+
+        plan = EffortPlan(steps=whole_numbers(steps, "--steps"), documents=documents, seed=seed)
+        dataset = load(data)
+        if out is not None:
+            prepare_folder(out, effort_report.JSON)
+        with session.progress() as advance:
+            advance("loading models", 0, 1)
+            report = run_effort(session.config(), dataset, plan, advance)
+        files = effort_report.write(report, out) if out is not None else []
+        session.show_grids(report.as_dict(), effort_report.grids(report), markdown, files)
 
 
 def unrelated(

@@ -133,8 +133,10 @@ class Session:
         else:
             render(self.console)
 
-    def show_grids(self, data: Any, grids: Sequence[Grid], markdown: bool) -> None:
-        """Print `data` as JSON, or tables, in Markdown if asked for."""
+    def show_grids(
+        self, data: Any, grids: Sequence[Grid], markdown: bool, files: Sequence[Path] = ()
+    ) -> None:
+        """Print `data` as JSON, or tables, in Markdown if asked for, or else with written files."""
 
         def render(console: Console) -> None:
             if markdown:
@@ -142,6 +144,8 @@ class Session:
                 return
             for grid in grids:
                 console.print(grid.drawn())
+            for file in files:
+                console.print(str(file), markup=False, soft_wrap=True)
 
         self.show(data, render)
 

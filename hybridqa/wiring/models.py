@@ -209,10 +209,12 @@ class Models:
             max_chunks=settings.max_chunks,
         )
 
-    def internalizer(self, name: str | None = None) -> Internalizer | None:
+    def internalizer(self, name: str | None = None, places: bool = True) -> Internalizer | None:
         """Return an internalizer by name, by default the configured one; `none` is `None`.
 
-        Its adapters have places, if there is a locator.
+        Args:
+            name: Of those that the config may name.
+            places: Whether its adapters have places, if there is a locator.
 
         Raises:
             ConfigError: There is none of that name, or the hypernetwork is of another kind.
@@ -220,7 +222,8 @@ class Models:
         from hybridqa.internalize.locating import LocatingInternalizer
 
         found = self._internalizer(name or self.config.internalize.internalizer)
-        return LocatingInternalizer(found, self.locator) if found and self.locator else found
+        locator = self.locator if found and places else None
+        return LocatingInternalizer(found, locator) if found and locator else found
 
     def _internalizer(self, name: str) -> Internalizer | None:
         if name in ("associative", "perceiver"):

@@ -1,6 +1,7 @@
 """A home whose models are fakes, and towns on rivers to ask it about."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,18 @@ class NamedInternalizer(FakeInternalizer):
         made = super().internalize(document, chunks)
         (layer,) = made.adapter.layers.values()
         layer.up.fill_(len(self.name) * 1e-30)  # no two internalizers make the same adapter
-        return made
+        return replace(made, seconds=1.0 if self.name == "associative" else 10.0)
+
+
+_PARTS = (
+    "base",
+    "generator",
+    "embedder",
+    "associative",
+    "distillation",
+    "refinement",
+    "locator",
+)
 
 
 class FakeHomes:
@@ -49,6 +61,7 @@ class FakeHomes:
         self.embedder = FakeEmbedder(dimension=256)
         self.associative = NamedInternalizer("associative", fingerprint)
         self.distillation = NamedInternalizer("distillation", fingerprint)
+        self.refinement = NamedInternalizer("refinement", fingerprint)
         self.locator: Any = None
         self.config = Config(
             model=ModelConfig(name="fake", reader=None),
@@ -59,7 +72,7 @@ class FakeHomes:
 
     def __call__(self, path: Path, config: Config) -> HybridQA:
         qa = HybridQA(path, config)
-        for part in ("base", "generator", "embedder", "associative", "distillation", "locator"):
+        for part in _PARTS:
             setattr(qa, part, getattr(self, part))
         return qa
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from hybridqa.config import Config
 from hybridqa.errors import InputError
-from hybridqa.eval.arms import ArmName
+from hybridqa.eval.arms import TRAINED, ArmName
 from hybridqa.eval.qa import DEFAULT_ARMS, QaReport, run_qa
 from hybridqa.eval.report import differences, markdown, table
 
@@ -100,4 +100,4 @@ def test_the_embedded_model_reads(tmp_path: Path) -> None:
     assert report.arms["context+quote"].f1.mean > 0.5
     assert report.arms["adapter"].failed == 0
     assert report.arms["adapter+quote"].f1.mean > report.arms["wrong-adapter+quote"].f1.mean
-    assert set(DEFAULT_ARMS) == set(ArmName) - {ArmName.AUTO, ArmName.DISTILLED}
+    assert set(DEFAULT_ARMS) == set(ArmName) - {ArmName.AUTO, *TRAINED}

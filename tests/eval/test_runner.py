@@ -48,6 +48,8 @@ def test_every_arm_knows_what_it_can(homes: Any, rivers: Dataset, tmp_path: Path
         "wrong-adapter+quote": 0,
         "distilled": 1,
         "distilled+quote": 1,
+        "refined": 1,
+        "refined+quote": 1,
         "retrieval": 1,
         "retrieval+quote": 1,
         "both": 1,
@@ -57,7 +59,8 @@ def test_every_arm_knows_what_it_can(homes: Any, rivers: Dataset, tmp_path: Path
     assert means(finished, "citation_recall")["retrieval+quote"] == 1
     abstained = {row.arm for row in finished.answers if row.abstained}
     assert abstained == {"base+quote", "wrong-adapter+quote"}  # the right text says no such town
-    assert sorted(homes.distillation.calls) == sorted(river.id for river in rivers.documents)
+    for trainer in (homes.distillation, homes.refinement):
+        assert sorted(trainer.calls) == sorted(river.id for river in rivers.documents)
 
 
 def test_the_folder_says_all_about_the_run(homes: Any, rivers: Dataset, tmp_path: Path) -> None:
@@ -68,7 +71,11 @@ def test_the_folder_says_all_about_the_run(homes: Any, rivers: Dataset, tmp_path
     assert manifest.data_sha256 == choose(rivers).sha256
     assert manifest.policy["name"] == "default"
     assert manifest.kv_bytes_per_token == 4 * 2 * 2 * 8 * 4  # layers, k and v, heads, width, bytes
-    assert {row.internalizer for row in manifest.adapters} == {"associative", "distillation"}
+    assert {row.internalizer for row in manifest.adapters} == {
+        "associative",
+        "distillation",
+        "refinement",
+    }
     assert manifest.peak_memory_bytes > 1 << 20
     assert set(manifest.seconds) == {"prepare", "answer", "score"}
     assert not (out / "work").exists()

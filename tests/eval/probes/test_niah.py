@@ -11,6 +11,7 @@ from PIL import Image
 
 from hybridqa.config import AnswerConfig, Config, IndexConfig
 from hybridqa.errors import DocumentTooLongError, InputError, QuestionError
+from hybridqa.eval.folder import prepare_folder
 from hybridqa.eval.probes import niah_report
 from hybridqa.eval.probes.needles import KINDS, needles
 from hybridqa.eval.probes.niah import Cell, NiahPlan, NiahReport, run_niah
@@ -184,7 +185,7 @@ def test_needles_take_turns_and_their_neighbours_know_nothing_of_them() -> None:
 
 def test_the_files_of_a_run(lab_homes: Any, tmp_path: Path) -> None:
     out = tmp_path / "new" / "niah"
-    niah_report.prepare_folder(out)
+    prepare_folder(out, niah_report.JSON)
     report = run_niah(lab_homes.config, PLAN, open_home=lab_homes)
     files = niah_report.write(report, out)
 
@@ -194,9 +195,9 @@ def test_the_files_of_a_run(lab_homes: Any, tmp_path: Path) -> None:
     picture = Image.open(io.BytesIO(files[2].read_bytes()))
     assert (picture.format, min(picture.size) > 300) == ("PNG", True)
     with pytest.raises(InputError, match="holds a report already"):
-        niah_report.prepare_folder(out)
+        prepare_folder(out, niah_report.JSON)
     with pytest.raises(InputError, match="is a file"):
-        niah_report.prepare_folder(files[0])
+        prepare_folder(files[0], niah_report.JSON)
 
 
 @pytest.mark.real
