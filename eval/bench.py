@@ -6,20 +6,20 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from hybridqa.config import Config
 from hybridqa.engines.answer import best_share
-from hybridqa.engines.prompts import SURE
+from hybridqa.engines.prompts import Prompts
 from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import InputError
 from hybridqa.eval.arms import SEARCHING, TRAINED, WEARING, ArmName, StyledArm
 from hybridqa.eval.cases import Case, Dataset
 from hybridqa.eval.rows import SpanRow
 from hybridqa.internalize.compress import take_shares
-from hybridqa.models.places import part
 from hybridqa.protocols import Internalizer, Prompt
-from hybridqa.types import Adapter, AdapterRecord, Document, Hit, Places, Style
+from hybridqa.types import Adapter, AdapterRecord, Document, Hit, Style
 from hybridqa.wiring import HybridQA
 
 Progress = Callable[[str, int, int], None]
@@ -48,8 +48,6 @@ def scratch(
         yield qa
 
 
-_RETRIEVED = StyledArm(ArmName.RETRIEVAL, Style.QUOTE)
-"""Looked through as in the engine; under `context` and `both` the model always reads."""
 _LOCATED = StyledArm(ArmName.ADAPTER, Style.QUOTE)
 """Of the others, `distilled` and `refined` are to show what their weights know, and another
 document's adapter has no places in this one's text."""
@@ -253,19 +251,25 @@ class Bench:
         elif not searching:  # the part of its document that the adapter's share was made from
             sources = self.own_hits(case)[:1]
         contexts = sources if searching or arm.arm is ArmName.CONTEXT else []
-        places = self._places(case, record) if arm == _LOCATED and record else None
-        if places and record:
-            sources = [self._documents[record.document_id]]
-        prompt = Prompt(
-            question=case.question,
-            passages=tuple(map(_text, contexts)),
-            adapters=adapters,
-            quote_from=tuple(map(_text, sources)) if arm.style is Style.QUOTE else None,
-            locate=0.0 if places else SURE if arm == _RETRIEVED else None,
-            places=(places,) if places else (),
-            max_tokens=self._qa.config.answer.max_tokens,
-        )
+        located = self._located(case, record, hits) if arm == _LOCATED and record else None
+        if located and record:
+            prompt, sources = located, [self._documents[record.document_id]]
+        elif searching:
+            prompt = self._read(arm, case, hits, record)
+        else:
+            prompt = Prompt(
+                question=case.question,
+                passages=tuple(map(_text, contexts)),
+                adapters=adapters,
+                quote_from=tuple(map(_text, sources)) if arm.style is Style.QUOTE else None,
+                max_tokens=self._qa.config.answer.max_tokens,
+            )
         return Request(prompt=prompt, hits=hits, sources=sources, contexts=contexts, record=record)
+
+    @cached_property
+    def _prompts(self) -> Prompts:
+        qa = self._qa
+        return Prompts(qa.adapters, qa.task_adapters, qa.reader, qa.config.answer.max_tokens)
 
     @property
     def _passages(self) -> int:
@@ -281,8 +285,6 @@ class Bench:
                 return None
             with watch.stage("load_adapter"):
                 share = self._share(record, hits)
-            if arm.arm is ArmName.BOTH:  # as in the engine: with passages, it goes on the reader
-                return (*self._reading, share), record
             if record.task_adapter_id is None:
                 return (share,), record
             return (self._qa.task_adapters[record.task_adapter_id], share), record
@@ -290,12 +292,34 @@ class Bench:
             return (self.task_adapter,), None
         return self._reading, None
 
-    def _places(self, case: Case, record: AdapterRecord) -> Places | None:
-        """Return where the engine would look: at what is found in the adapter's document."""
-        places = self._qa.adapters.load(record).places
+    def _located(self, case: Case, record: AdapterRecord, hits: Sequence[Hit]) -> Prompt | None:
+        """Return the engine's prompt that looks at places, if the adapter has any."""
         chunks = [hit.chunk for hit in self.own_hits(case)]
         own = [(c.start, c.end) for c in chunks if c.document_id == record.document_id]
-        return part(places, own) if places else None
+        text, number = self._documents[record.document_id].text, best_share(record, hits)
+        prompt = self._prompts.worn(case.question, record, number, text, own)
+        return prompt if prompt.places else None
+
+    def _read(
+        self, arm: StyledArm, case: Case, hits: Sequence[Hit], record: AdapterRecord | None
+    ) -> Prompt:
+        """Return the engine's prompt that reads what was found."""
+        made = [self._adapters.get(hit.chunk.document_id) for hit in hits]
+        quoting = arm.style is Style.QUOTE
+        return self._prompts.read(
+            case.question,
+            tuple(map(_text, hits)),
+            quoting=quoting,
+            worn=(record, best_share(record, hits)) if record else None,
+            places=[
+                self._prompts.kept(own, hit.chunk) if quoting else None
+                for own, hit in zip(made, hits, strict=True)
+            ],
+            judging=[
+                (own, best_share(own, [hit])) if own and record else None
+                for own, hit in zip(made, hits, strict=True)
+            ],
+        )
 
     def _record(
         self, arm: ArmName, case: Case, hits: Sequence[Hit]

@@ -131,6 +131,8 @@ class Look:
     question: str
     text: Places | str
     """What was kept of it, or itself: it is then read first."""
+    most: int = 1
+    """Places wanted; those beside each other differ in where they begin or end."""
 
 
 class Locator(Protocol):
@@ -145,8 +147,8 @@ class Locator(Protocol):
         """Return the places of a document, given its chunks in order."""
         ...
 
-    def locate(self, looks: Sequence[Look]) -> list[Place | None]:
-        """Return where each question is likeliest answered; `None` where there is no text.
+    def locate(self, looks: Sequence[Look]) -> list[Sequence[Place]]:
+        """Return where each question is likeliest answered, best first; nowhere in an empty text.
 
         Raises:
             ModelError: The places are another locator's.
@@ -165,15 +167,44 @@ class Prompt:
     """Worn together for this request only: a task adapter, then document adapters."""
     quote_from: Sequence[str] | None = None
     """If given, the answer must be a literal span of one of these texts."""
-    locate: float | None = None
-    """With `quote_from`: what a locator finds there is the answer if its share is no less than
-    this, and no token is generated."""
+    rounds: Sequence[Round] = ()
+    """With `quote_from`: how what a locator finds there is weighed. The first round that is sure
+    enough answers, or else the last, and no token is generated."""
     places: Sequence[Places | None] = ()
-    """With `locate`, what was kept of each text of `quote_from`, in that text's characters. A
+    """With `rounds`, what was kept of each text of `quote_from`, in that text's characters. A
     passage of which nothing was kept is read by the locator; any other text is not."""
     max_tokens: int = 48
     realm: str = ""
     """Whose prompt it is: nothing a generator keeps of it serves another realm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """A model that is asked how likely it finds what a locator found."""
+
+    prompt: Prompt
+    """After which it would say so; `quote_from` plays no part."""
+    weight: float
+    """Of the log-likelihood of an answer's tokens, end of sequence included."""
+    texts: frozenset[int] | None = None
+    """Numbers of the quoted texts whose places it judges; `None` for all, and for the answer that
+    the texts do not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """One way to weigh places, and that none of them is the answer.
+
+    A place has the logit `odds` * log(its odds against "nowhere"), plus what its judges say; none
+    of them has the logit `nothing`, plus what they say. This is a product of experts (Hinton 2002)
+    with fitted weights, so the shares of all are calibrated where the weights are.
+    """
+
+    odds: float
+    nothing: float
+    judges: Sequence[Judge] = ()
+    sure: float = 0.0
+    """An answer counts if its share is no less; or else the next round decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +215,7 @@ class Generation:
     token_ids: Sequence[int]
     logprobs: Sequence[float]
     """Of each token (end of sequence included) under the *unconstrained* distribution; of an answer
-    that a locator found, its share's."""
+    that a locator found, its share's in the round that decided."""
     span: tuple[int, int, int] | None
     """With `quote_from`: (index of the text, start, end) such that the quoted characters are
     `quote_from[index][start:end]`; `None` if nothing was quoted (the model abstained)."""
@@ -200,6 +231,16 @@ class Generation:
     def confidence(self) -> float:
         """Geometric mean of the probabilities, in [0, 1]; 0 without any."""
         return math.exp(sum(self.logprobs) / len(self.logprobs)) if self.logprobs else 0.0
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How likely a model finds answers after a prompt."""
+
+    loglikelihoods: Sequence[float]
+    """Of each answer's tokens, end of sequence included."""
+    prompt_tokens: int
+    """Read: the prompt's, and the answers'."""
 
 
 class Generator(Protocol):
@@ -222,6 +263,19 @@ class Generator(Protocol):
 
         The geometric mean of the answer's tokens' probabilities (end of sequence included) after
         its prompt, in [0, 1]; `quote_from` plays no part.
+        """
+        ...
+
+    def judge(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[Judgement]:
+        """Return how likely each of a prompt's answers is.
+
+        Args:
+            prompts: `quote_from` plays no part.
+            answers: Those of each prompt, which are read beside each other.
+
+        Raises:
+            AdapterMismatchError: As for `generate`, like the next.
+            QuestionError: See there.
         """
         ...
 

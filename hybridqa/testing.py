@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridqa.protocols import ChunkIndex, Generation, Generator, Prompt
+from hybridqa.protocols import ChunkIndex, Generation, Generator, Judgement, Prompt
 from hybridqa.types import (
     Adapter,
     Chunk,
@@ -92,6 +92,13 @@ class FakeAsker:
         """Return 0.9 for the answer it would give, else 0.1."""
         own = [self._generate(prompt).text for prompt in prompts]
         return [0.9 if text == answer else 0.1 for text, answer in zip(own, answers, strict=True)]
+
+    def judge(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[Judgement]:
+        """Return the logarithms of what `score` returns; one token is read."""
+        return [
+            Judgement([math.log(s) for s in self.score([prompt] * len(each), each)], 1)
+            for prompt, each in zip(prompts, answers, strict=True)
+        ]
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Yield the whole answer at once."""
@@ -216,6 +223,13 @@ class FakeGenerator:
         return [
             0.9 if any(answer in passage for passage in prompt.passages) else 0.1
             for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+
+    def judge(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[Judgement]:
+        """Return the logarithms of what `score` returns; one token is read."""
+        return [
+            Judgement([math.log(s) for s in self.score([prompt] * len(each), each)], 1)
+            for prompt, each in zip(prompts, answers, strict=True)
         ]
 
     def stream(self, prompt: Prompt) -> Iterator[str]:

@@ -208,7 +208,7 @@ def _located(lab: Lab, question: str, made: Made) -> tuple[int, int, float] | No
     if locator is None or places is None:
         return None
     (found,) = locator.locate([Look(question, places)])
-    return (found.start, found.end, found.share) if found else None
+    return (found[0].start, found[0].end, found[0].share) if found else None
 
 
 def _first(places: Sequence[Attribution]) -> tuple[int, int, float] | None:

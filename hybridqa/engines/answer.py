@@ -264,8 +264,10 @@ class Answerer:
         worn = (record, best_share(record, hits)) if record else None
         quoting = task.style is Style.QUOTE
         live = {each.record.document.id: each.adapter for each in task.routed.candidates}
-        holding = [
-            live.get(chunk.document_id) if quoting and not worn else None for chunk in chunks
+        holding = [live.get(chunk.document_id) if quoting else None for chunk in chunks]
+        judging = [
+            (own, best_share(own, [hit])) if own and worn else None
+            for own, hit in zip(holding, hits, strict=False)
         ]
         with watch.stage("load_adapter") if worn or any(holding) else nullcontext():
             prompt = self._prompts.read(
@@ -274,6 +276,7 @@ class Answerer:
                 quoting=quoting,
                 worn=worn,
                 places=list(map(self._prompts.kept, holding, chunks)),
+                judging=judging,
             )
         generation = task.meter.generate(prompt)
         with watch.stage("verify"):

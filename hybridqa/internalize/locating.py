@@ -9,10 +9,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
-from hybridqa.protocols import Generation, Generator, Internalizer, Locator, Look, Prompt
+from hybridqa.internalize.weighing import Found, Verdict, verdicts
+from hybridqa.protocols import (
+    Generation,
+    Generator,
+    Internalizer,
+    Judgement,
+    Locator,
+    Look,
+    Prompt,
+)
 from hybridqa.stores.peft_folder import adapter_id, document_origin
 from hybridqa.stores.places import tensors_of
-from hybridqa.types import Chunk, Document, Internalized, Place, Places
+from hybridqa.types import Chunk, Document, Internalized
+
+_PLACES = 8
+"""That are weighed of each text. Judged by the reader, F1 on 80 questions was 0.65 with 2 of them,
+0.68 with 4, 0.70 with 8."""
 
 
 class LocatingInternalizer:
@@ -48,8 +61,9 @@ class LocatingGenerator:
         """Wire the pieces.
 
         Args:
-            generator: Answers all other prompts, and those whose places another locator kept.
-            locator: Finds the answers.
+            generator: Judges what is found, and answers all other prompts, and those whose places
+                another locator kept.
+            locator: Finds places.
         """
         self._generator, self._locator = generator, locator
 
@@ -68,6 +82,10 @@ class LocatingGenerator:
         """Return the likelihood of each answer after its prompt; see `protocols.Generator`."""
         return self._generator.score(prompts, answers)
 
+    def judge(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[Judgement]:
+        """Return how likely each of a prompt's answers is; see `protocols.Generator`."""
+        return self._generator.judge(prompts, answers)
+
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Yield the answer's text as it grows; what is found comes at once."""
         (found,) = self._located([prompt])
@@ -79,46 +97,49 @@ class LocatingGenerator:
         self._generator.forget(realm)
 
     def _located(self, prompts: Sequence[Prompt]) -> list[Generation | None]:
-        """Return the likeliest places as answers; `None` where the model must generate one."""
+        """Return what is found as answers; `None` where the model must generate one."""
         began = time.perf_counter()
         looks = [self._looks(prompt) for prompt in prompts]
-        found = iter(self._locator.locate([look for each in looks for look in each]))
-        places = [[next(found) for _ in each] for each in looks]
+        places = iter(self._locator.locate([look for each in looks for look in each]))
+        asked: dict[int, tuple[Prompt, list[Found]]] = {}
+        for n, (prompt, each) in enumerate(zip(prompts, looks, strict=True)):
+            found = [
+                Found(number, place, text[place.start : place.end])
+                for number, text in enumerate((prompt.quote_from or ())[: len(each)])
+                for place in next(places)
+            ]
+            if found:
+                asked[n] = prompt, found
+        chosen = dict(zip(asked, verdicts(list(asked.values()), self._generator), strict=True))
         seconds = time.perf_counter() - began
-        return [_answer(*each, seconds) for each in zip(prompts, places, strict=True)]
+        return [_answer(chosen[n], seconds) if n in chosen else None for n in range(len(prompts))]
 
     def _looks(self, prompt: Prompt) -> list[Look]:
         """Return where an answer is looked for: in all texts, or else in none."""
-        texts: list[Places | str] = []
-        if prompt.locate is not None:
-            for text, places in zip_longest(prompt.quote_from or (), prompt.places):
-                if places and places.locator == self._locator.fingerprint:
-                    texts.append(places)
-                elif text in prompt.passages:
-                    texts.append(text)
-                else:  # it is not for reading, neither here nor by the model
-                    return []
-        return [Look(prompt.question, text) for text in texts]
+        if not prompt.rounds:
+            return []
+        looks = []
+        for text, places in zip_longest(prompt.quote_from or (), prompt.places):
+            if places and places.locator == self._locator.fingerprint:
+                looks.append(Look(prompt.question, places, _PLACES))
+            elif text in prompt.passages:
+                looks.append(Look(prompt.question, text, _PLACES))
+            else:  # it is not for reading, neither here nor by the model
+                return []
+        return looks
 
 
-def _answer(prompt: Prompt, places: Sequence[Place | None], seconds: float) -> Generation | None:
-    """Return the likeliest place, one for each text, as an answer."""
-    found = [(n, place) for n, place in enumerate(places) if place]
-    if not found:
-        return None
-    number, place = max(found, key=lambda each: each[1].odds)
-    assert prompt.quote_from is not None
-    assert prompt.locate is not None
-    if place.share < prompt.locate:
-        return None
+def _answer(verdict: Verdict, seconds: float) -> Generation:
+    found = verdict.found
+    span = (found.number, found.place.start, found.place.end) if found else None
     return Generation(
-        text=prompt.quote_from[number][place.start : place.end],
+        text=found.text if found else "",
         token_ids=(),
-        logprobs=(math.log(max(place.share, 1e-12)),),
-        span=(number, place.start, place.end),
+        logprobs=(math.log(max(verdict.share, 1e-12)),),
+        span=span,
         located=True,
-        abstained=False,
-        prompt_tokens=0,
+        abstained=found is None,
+        prompt_tokens=verdict.prompt_tokens,
         first_token_s=seconds,
         seconds=seconds,
     )

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from operator import attrgetter
@@ -124,11 +125,11 @@ class TorchLocator:
         """Return the places of a document; see `protocols.Locator`."""
         return self._read([[(chunk.start, chunk.text) for chunk in chunks]])[0]
 
-    def locate(self, looks: Sequence[Look]) -> list[Place | None]:
-        """Return where each question is likeliest answered; `None` where there is no text.
+    def locate(self, looks: Sequence[Look]) -> list[Sequence[Place]]:
+        """Return where each question is likeliest answered, best first; nowhere in an empty text.
 
-        Its share is that of the span among all spans of its piece and "nowhere". All is computed
-        in few batches; texts and questions that are the same are read once.
+        A place's share is that of the span among all spans of its piece and "nowhere". All is
+        computed in few batches; texts and questions that are the same are read once.
 
         Raises:
             ModelError: Places are another locator's.
@@ -142,7 +143,7 @@ class TorchLocator:
         texts = list(dict.fromkeys(look.text for look in looks if isinstance(look.text, str)))
         read = dict(zip(texts, self._read([[(0, text)] for text in texts]), strict=True))
         asked = [
-            (look.question, read[look.text] if isinstance(look.text, str) else look.text)
+            replace(look, text=read[look.text]) if isinstance(look.text, str) else look
             for look in looks
         ]
         return self._lock.run(partial(self._located, asked)) if asked else []
@@ -179,29 +180,34 @@ class TorchLocator:
         return [row[: len(p.ids) + 2].cpu() for row, p in zip(kept, pieces, strict=True)]
 
     @torch.inference_mode()
-    def _located(self, asked: Sequence[tuple[str, Places]]) -> list[Place | None]:
-        best: list[Place | None] = [None] * len(asked)
-        pieces = [(n, piece) for n, (_, places) in enumerate(asked) for piece in unpacked(places)]
-        if not pieces:
-            return best
+    def _located(self, looks: Sequence[Look]) -> list[Sequence[Place]]:
+        found: list[list[Place]] = [[] for _ in looks]
+        pieces = [
+            (n, piece)
+            for n, look in enumerate(looks)
+            if isinstance(look.text, Places)
+            for piece in unpacked(look.text)
+        ]
         pieces.sort(key=lambda each: len(each[1].states))  # like lengths together
-        questions = {question: n for n, question in enumerate(dict.fromkeys(q for q, _ in asked))}
+        questions = {q: n for n, q in enumerate(dict.fromkeys(look.question for look in looks))}
         ids, mask = padded([self.question_ids(question) for question in questions], self._device)
         states = self.network.alone(ids, mask, asked=True)
         for first in range(0, len(pieces), _BATCH):
             batch = pieces[first : first + _BATCH]
-            rows = [questions[asked[n][0]] for n, _ in batch]
-            found = self._looked(states[rows], mask[rows], [piece for _, piece in batch])
-            for (n, _), place in zip(batch, found, strict=True):
-                best[n] = max(
-                    (each for each in (best[n], place) if each),
-                    key=attrgetter("odds"),
-                    default=None,
-                )
-        return best
+            rows = [questions[looks[n].question] for n, _ in batch]
+            most = max(looks[n].most for n, _ in batch)
+            places = self._looked(states[rows], mask[rows], [piece for _, piece in batch], most)
+            for (n, _), its in zip(batch, places, strict=True):
+                found[n] += its
+        return [
+            sorted(each, key=attrgetter("odds"), reverse=True)[: look.most]
+            for each, look in zip(found, looks, strict=True)
+        ]
 
-    def _looked(self, asked: Tensor, mask: Tensor, pieces: Sequence[Piece]) -> list[Place | None]:
-        """Return the best place of each piece, given states and mask of its question."""
+    def _looked(
+        self, asked: Tensor, mask: Tensor, pieces: Sequence[Piece], most: int
+    ) -> list[list[Place]]:
+        """Return the best places of each piece, given states and mask of its question."""
 
         def filled(rows: Sequence[Tensor]) -> Tensor:
             return pad_sequence(list(rows), batch_first=True).to(self._device)
@@ -214,16 +220,19 @@ class TorchLocator:
         )
         logits = span_logits(ends, begins, closes, self.network.config.span_tokens)
         shares = torch.cat([logits.flatten(1), nowhere[:, None]], 1).softmax(-1)
-        likeliest, at = shares[:, :-1].max(-1)
-        places: list[Place | None] = []
+        likeliest, at = shares[:, :-1].topk(min(most, shares.shape[1] - 1), -1)
+        may_be = logits.flatten(1).gather(1, at) > NEVER / 2
+        places: list[list[Place]] = []
         for n, piece in enumerate(pieces):
-            length, first = divmod(int(at[n]), logits.shape[2])
-            if float(logits[n, length, first]) <= NEVER:  # nothing in it may be an answer
-                places.append(None)
-                continue
-            start, end = int(piece.spans[first, 0]), int(piece.spans[first + length, 1])
-            share, none = float(likeliest[n]), float(shares[n, -1])
-            places.append(Place(start=start, end=end, share=share, nowhere=none))
+            none, its = float(shares[n, -1]), []
+            for share, spot, real in zip(
+                likeliest[n].tolist(), at[n].tolist(), may_be[n].tolist(), strict=True
+            ):
+                length, first = divmod(spot, logits.shape[2])
+                if real:  # or else no answer may begin or end there
+                    start, end = int(piece.spans[first, 0]), int(piece.spans[first + length, 1])
+                    its.append(Place(start=start, end=end, share=share, nowhere=none))
+            places.append(its)
         return places
 
     def question_ids(self, question: str) -> list[int]:

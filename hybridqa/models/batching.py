@@ -17,7 +17,7 @@ from hybridqa.models.decoding import Batch, Row
 from hybridqa.models.generator import TorchGenerator
 from hybridqa.models.prefixes import Prefix
 from hybridqa.models.windows import alike
-from hybridqa.protocols import Generation, Prompt
+from hybridqa.protocols import Generation, Judgement, Prompt
 
 
 class BatchingGenerator:
@@ -69,6 +69,13 @@ class BatchingGenerator:
             self._changed.notify()
         return [scoring.future.result() for scoring in scores]
 
+    def judge(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[Judgement]:
+        """Return how likely each of a prompt's answers is, between two steps of the batch.
+
+        They are read at once, in as little time as one of them.
+        """
+        return self._generator.judge(prompts, answers)
+
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Yield the answer's text as it grows, in no batch."""
         return self._generator.stream(prompt)
@@ -117,7 +124,7 @@ class BatchingGenerator:
                 judged = [waiting[n] for n in group]
                 asked = [each.row for each in judged], [each.answer for each in judged]
                 found = [known[n] for n in group]
-                scores = self._compute(partial(self._generator.judge, *asked, found))
+                scores = self._compute(partial(self._generator.judged, *asked, found))
             except Exception as exc:
                 for each in judged:
                     each.future.set_exception(exc)

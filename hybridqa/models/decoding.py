@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -139,6 +140,54 @@ class Batch:
                 logits_to_keep=keep,
             ).logits
             return torch.log_softmax(logits.float(), dim=-1)
+
+    def judge(self, answers: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
+        """Read the prompts, and how likely each of their answers is; nothing can be read after it.
+
+        All answers to a prompt are read at once, each seeing the prompt and itself alone, in one
+        row and at the same positions: as the branches of a tree (SpecInfer, Miao et al. 2023, arXiv
+        2305.09781).
+
+        Args:
+            answers: Token ids of each row's answers, none of them empty.
+
+        Returns:
+            The log-likelihood of each answer.
+        """
+        first = self.read(keep=1)[:, -1]
+        said = [[token for answer in row for token in answer[:-1]] for row in answers]
+        after = [[token for answer in row for token in answer[1:]] for row in answers]
+        known, width = self._mask.shape[1], max(map(len, said))
+        following: list[list[float]] = [[] for _ in said]
+        if width:
+            seen = torch.zeros(len(said), width, known + width, dtype=torch.bool)
+            offsets = torch.zeros(len(said), width, dtype=torch.long)
+            for n, row in enumerate(answers):
+                at = 0
+                for length in (len(answer) - 1 for answer in row):
+                    branch = torch.ones(length, length, dtype=torch.bool).tril()
+                    seen[n, at : at + length, known + at : known + at + length] = branch
+                    offsets[n, at : at + length] = torch.arange(length)
+                    at += length
+            seen = seen.to(self._mask.device)
+            seen[:, :, :known] = self._mask.bool()[:, None]
+            self._ids = self._filled(said, width)
+            self._positions = self._positions[:, -1:] + 1 + offsets.to(self._positions.device)
+            prompts, self._mask = self._mask, seen[:, None]
+            likely = self.read(keep=width).gather(-1, self._filled(after, width)[:, :, None])
+            following = likely[:, :, 0].tolist()
+            self._mask = prompts  # whose keys and values can still be kept
+        scores: list[list[float]] = []
+        for logprobs, row, rest in zip(first, answers, following, strict=True):
+            ends = list(accumulate((len(answer) - 1 for answer in row), initial=0))
+            begun = logprobs[self._ids.new_tensor([answer[0] for answer in row])].tolist()
+            scores.append(
+                [b + sum(rest[i:j]) for b, (i, j) in zip(begun, pairwise(ends), strict=True)]
+            )
+        return scores
+
+    def _filled(self, rows: Sequence[Sequence[int]], width: int) -> Tensor:
+        return self._ids.new_tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
 
     def step(self) -> None:
         """Every unfinished row gets a token."""

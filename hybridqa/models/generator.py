@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import accumulate
 
 import torch
@@ -14,8 +16,8 @@ from hybridqa.models.decoding import Batch, Row, keeps_all
 from hybridqa.models.prefixes import Prefix, PrefixCache, key_of
 from hybridqa.models.quote import Evidence, Vocabulary
 from hybridqa.models.turns import Turns
-from hybridqa.models.windows import known_beginnings
-from hybridqa.protocols import Generation, Prompt
+from hybridqa.models.windows import groups, known_beginnings
+from hybridqa.protocols import Generation, Judgement, Prompt
 
 ABSTENTION = "The text does not say."
 """What a reader answers where the passages bear no answer; never shown as an answer."""
@@ -67,9 +69,9 @@ class TorchGenerator:
         if not prompts:
             return []
         rows = self.rows(prompts)
-        return self._base.lock.run(lambda: self.judge(rows, answers, self.known(rows)))
+        return self._base.lock.run(lambda: self.judged(rows, answers, self.known(rows)))
 
-    def judge(
+    def judged(
         self, rows: Sequence[Row], answers: Sequence[str], known: Sequence[Prefix | None]
     ) -> list[float]:
         """Return the likelihood of each answer after a new row's prompt; what was read is kept.
@@ -90,6 +92,46 @@ class TorchGenerator:
             predicted = found[-len(target) - 1 : -1].gather(1, wanted)
             scores.append(float(predicted.mean().exp()))
         return scores
+
+    def judge(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[Judgement]:
+        """Return how likely each of a prompt's answers is; see `protocols.Generator`."""
+        tokens = [[self._base.plain_ids(text) + self._eos[:1] for text in each] for each in answers]
+        if not self._keeps_all:  # with a sliding window, answers cannot be read beside each other
+            return [self._one_by_one(*each) for each in zip(prompts, answers, tokens, strict=True)]
+        rows, run = self.rows(prompts), self._base.lock.run
+        known = run(partial(self.known, rows))
+        found: dict[int, Sequence[float]] = {}
+        for group in groups([row.prompt for row in rows], known):
+            likely = run(partial(self._beside, rows, tokens, known, group))
+            found.update(zip(group, likely, strict=True))
+        return [
+            Judgement(found[n], len(row.prompt) + sum(map(len, tokens[n])))
+            for n, row in enumerate(rows)
+        ]
+
+    def _one_by_one(
+        self, prompt: Prompt, answers: Sequence[str], tokens: Sequence[Sequence[int]]
+    ) -> Judgement:
+        scores = self.score([prompt] * len(answers), answers)
+        return Judgement(
+            [
+                math.log(max(score, sys.float_info.min)) * len(ids)
+                for score, ids in zip(scores, tokens, strict=True)
+            ],
+            len(self.prompt_ids(prompt)) * len(answers) + sum(map(len, tokens)),
+        )
+
+    def _beside(
+        self,
+        rows: Sequence[Row],
+        tokens: Sequence[Sequence[Sequence[int]]],
+        known: Sequence[Prefix | None],
+        group: Sequence[int],
+    ) -> list[list[float]]:
+        batch = self.batch([rows[n] for n in group], [known[n] for n in group])
+        found = batch.judge([tokens[n] for n in group])
+        self.keep(batch)
+        return found
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Yield the answer's text as it grows; the pieces join to the generation's text."""

@@ -130,7 +130,7 @@ class BatchingLocator:
             most: Texts that are looked at in a batch.
         """
         self._locator = locator
-        self._together = Together[Look, "Place | None"]("locator", locator.locate, most)
+        self._together = Together[Look, Sequence[Place]]("locator", locator.locate, most)
         self.close = self._together.close
 
     @property
@@ -141,6 +141,6 @@ class BatchingLocator:
         """Return the places of a document, by itself; see `protocols.Locator`."""
         return self._locator.keep(chunks)
 
-    def locate(self, looks: Sequence[Look]) -> list[Place | None]:
+    def locate(self, looks: Sequence[Look]) -> list[Sequence[Place]]:
         """Return where each is likeliest answered; see `protocols.Locator`."""
         return self._together(looks)

@@ -9,7 +9,7 @@ Prompt Cache, Gim et al. 2023 (arXiv 2311.04934).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -51,16 +51,13 @@ def known_beginnings(
             else:
                 missing.append(Row(row.asked, list(window)))
                 partly.append(found)
-    while missing:
-        group = alike([row.prompt for row in missing], partly)
+    for group in groups([row.prompt for row in missing], partly):
         batch = open_batch([missing[n] for n in group], [partly[n] for n in group])
         batch.read(keep=1)
         for number, n in enumerate(group):
             key = key_of(missing[n].asked), tuple(missing[n].prompt)
             read[key] = batch.prefix(number)
             prefixes.put(key[0], read[key])
-        left = [n for n in range(len(missing)) if n not in group]
-        missing, partly = [missing[n] for n in left], [partly[n] for n in left]
     return [
         _joined([read[key_of(row.asked), tuple(window)] for window in row.windows], row.beginning)
         if row.windows
@@ -84,6 +81,15 @@ def _joined(windows: Sequence[Prefix], beginning: int) -> Prefix:
     ids = [*first.ids, *(token for window in others for token in window.ids[beginning:])]
     longest = max(len(window.ids) for window in windows)
     return Prefix(ids, [(keys, values) for keys, values in layers], longest)
+
+
+def groups(prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None]) -> Iterator[list[int]]:
+    """Yield the numbers of all prompts, those together that need little padding."""
+    left = list(range(len(prompts)))
+    while left:
+        group = [left[n] for n in alike([prompts[n] for n in left], [known[n] for n in left])]
+        yield group
+        left = [n for n in left if n not in group]
 
 
 def alike(prompts: Sequence[Sequence[int]], known: Sequence[Prefix | None]) -> list[int]:

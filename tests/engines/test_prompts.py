@@ -72,7 +72,8 @@ def test_a_quotation_is_looked_for_in_the_spans_given(
     for number, half in enumerate(HALVES):
         prompt = prompts.worn("When?", record, 0, TEXT, [half])
         assert prompt.quote_from == (TEXT,)
-        assert prompt.locate == 0.0
+        (weighed,) = prompt.rounds
+        assert weighed.judges == ()
         (places,) = prompt.places
         assert places is not None
         (piece,) = unpacked(places)
@@ -82,7 +83,7 @@ def test_a_quotation_is_looked_for_in_the_spans_given(
 def test_free_wording_is_not_looked_for(adapters: AdapterStore, tmp_path: Path) -> None:
     record = published(adapters, tmp_path)
 
-    assert Prompts(adapters, {TASK.id: TASK}, None, 8).worn("?", record, 0, None).locate is None
+    assert Prompts(adapters, {TASK.id: TASK}, None, 8).worn("?", record, 0, None).rounds == ()
 
 
 def test_an_adapter_without_places_quotes_by_itself(adapters: AdapterStore, tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_an_adapter_without_places_quotes_by_itself(adapters: AdapterStore, tmp_
 
     prompt = Prompts(adapters, {TASK.id: TASK}, None, 8).worn("When?", record, 0, TEXT, HALVES)
 
-    assert (prompt.locate, prompt.places) == (None, ())
+    assert (prompt.rounds, prompt.places) == ((), ())
     assert prompt.quote_from == (TEXT[:15],)
 
 
@@ -127,3 +128,55 @@ def test_of_a_damaged_adapter_nothing_is_kept(adapters: AdapterStore, tmp_path: 
     )
 
     assert Prompts(fresh, {TASK.id: TASK}, None, 8).kept(record, chunk) is None
+
+
+PASSAGES = (TEXT[:15], TEXT[17:], "Nobody knows.")
+READER = Adapter("e" * 64, {}, "model")
+
+
+def test_the_reader_judges_what_is_located(adapters: AdapterStore) -> None:
+    prompts = Prompts(adapters, {TASK.id: TASK}, READER, 8, "realm")
+
+    alone, judged = prompts.read("When?", PASSAGES, quoting=True).rounds
+
+    assert alone.judges == ()
+    assert 0 < alone.sure < 1
+    (judge,) = judged.judges
+    assert (judge.prompt.passages, judge.prompt.adapters) == (PASSAGES, (READER,))
+    assert (judge.texts, judge.prompt.realm) == (None, "realm")
+    assert judge.weight > 0
+    assert prompts.read("When?", PASSAGES, quoting=False).rounds == ()
+
+
+def test_adapters_judge_what_is_located_in_their_passages(
+    adapters: AdapterStore, tmp_path: Path
+) -> None:
+    record = published(adapters, tmp_path)
+    prompts = Prompts(adapters, {TASK.id: TASK}, READER, 8)
+    judging = [(record, 0), (record, 1), None]
+
+    asked = prompts.read("When?", PASSAGES, quoting=True, worn=(record, 0), judging=judging)
+
+    reading, bare, first, second = asked.rounds[-1].judges
+    assert reading.prompt.adapters == (READER,)
+    assert (bare.prompt.adapters, bare.prompt.passages) == ((), ())
+    assert bare.texts == {0, 1}
+    assert bare.weight < 0 < first.weight == second.weight < reading.weight
+    for judge, number in ((first, 0), (second, 1)):
+        task, share = judge.prompt.adapters
+        assert (task, judge.texts, judge.prompt.passages) == (TASK, {number}, ())
+        assert share.layers[PATH].down.shape == (1, 8)
+
+
+def test_a_damaged_adapter_does_not_judge(adapters: AdapterStore, tmp_path: Path) -> None:
+    record = published(adapters, tmp_path)
+    for path in tmp_path.rglob("*.safetensors"):
+        path.write_bytes(b"damaged")
+    fresh = AdapterStore(adapters.folder, adapters._catalog, "base")
+
+    asked = Prompts(fresh, {TASK.id: TASK}, READER, 8).read(
+        "When?", PASSAGES, quoting=True, judging=[(record, 0), None, None]
+    )
+
+    (judge,) = asked.rounds[-1].judges
+    assert judge.prompt.adapters == (READER,)

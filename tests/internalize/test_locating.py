@@ -1,16 +1,20 @@
 """Quotations that are found: what the wrapped internalizer and generator add."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from hybridqa.internalize.locating import LocatingGenerator, LocatingInternalizer
 from hybridqa.internalize.locator import TorchLocator
-from hybridqa.protocols import Look, Prompt
+from hybridqa.models.generator import ABSTENTION
+from hybridqa.protocols import Judge, Judgement, Look, Prompt, Round
 from hybridqa.testing import FakeGenerator, FakeInternalizer, tiny_locator
 from hybridqa.types import Chunk, Document
 
 TEXT = "Tea is at four. The lamp weighs a lot."
+ANY = Round(odds=1.0, nothing=-100.0)
+"""Whatever is likeliest."""
 DOCUMENT = Document(id="d", text=TEXT, title="D", source="d.md")
 CHUNK = Chunk(
     document_id="d", content_hash=DOCUMENT.content_hash, start=0, end=len(TEXT), text=TEXT
@@ -46,53 +50,135 @@ def test_what_can_be_found_is_found_and_the_rest_is_generated(
 ) -> None:
     places = locator.keep([CHUNK])
     plain = Prompt(question="When is tea?")
-    quoting = Prompt(question="When is tea?", quote_from=(TEXT,), locate=0.0, places=(places,))
+    quoting = Prompt(question="When is tea?", quote_from=(TEXT,), rounds=(ANY,), places=(places,))
 
     before, found, after = generator.generate([plain, quoting, plain])
 
     assert (before.text, after.text) == ("four", "four")
-    place = locator.locate([Look("When is tea?", places)])[0]
-    assert place is not None
+    (all_places,) = locator.locate([Look("When is tea?", places, 8)])
+    place = all_places[0]
     assert found.span == (0, place.start, place.end)
     assert found.text == TEXT[place.start : place.end]
-    assert found.confidence == pytest.approx(place.share)
+    weight = sum(each.odds for each in all_places)
+    assert found.confidence == pytest.approx(place.odds / weight, rel=1e-3)
     assert (found.prompt_tokens, found.token_ids, found.abstained) == (0, (), False)
     assert list(generator.stream(quoting)) == [found.text]
     assert "".join(generator.stream(plain)) == "four"
 
 
-@pytest.mark.parametrize("sure", [0.0, 1.0])
-def test_passages_are_read_only_where_nothing_sure_is_found(
-    locator: TorchLocator,
-    generator: LocatingGenerator,
-    sure: float,
+class Judging(FakeGenerator):
+    """Finds likely what it is told to, and remembers what it was asked to judge."""
+
+    def __init__(self, **likely: float) -> None:
+        super().__init__(lambda question, texts: "four")
+        self.likely = likely
+        self.judged: list[tuple[str, tuple[str, ...]]] = []
+
+    def judge(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[Judgement]:
+        self.judged += [(p.question, tuple(a)) for p, a in zip(prompts, answers, strict=True)]
+        return [
+            Judgement([self.likely.get(" ".join(text.split()), -50.0) for text in each], 10)
+            for each in answers
+        ]
+
+
+PASSAGES = (TEXT, "The kettle is in the cellar, by the stairs.")
+READING = Prompt(question="judge", passages=PASSAGES)
+
+
+def asking(*rounds: Round) -> Prompt:
+    return Prompt(question="When?", passages=PASSAGES, quote_from=PASSAGES, rounds=rounds)
+
+
+def places_of(locator: TorchLocator) -> list[list[str]]:
+    return [
+        [text[p.start : p.end] for p in locator.locate([Look("When?", text, 8)])[0]]
+        for text in PASSAGES
+    ]
+
+
+def test_the_likeliest_of_all_texts_is_found(
+    locator: TorchLocator, generator: LocatingGenerator
 ) -> None:
-    passages = (TEXT, "The kettle is in the cellar, by the stairs.")
-    asked = Prompt(question="When?", passages=passages, quote_from=passages, locate=sure)
+    (made,) = generator.generate([asking(ANY)])
 
-    (made,) = generator.generate([asked])
-
-    if sure:
-        assert (made.text, made.located) == ("four", False)
-        return
-    chunk = replace(CHUNK, text=passages[1], end=len(passages[1]))
-    found = [locator.locate([Look("When?", locator.keep([each]))])[0] for each in (CHUNK, chunk)]
-    best = max(range(2), key=lambda n: found[n].odds)  # type: ignore[union-attr]
+    found = [locator.locate([Look("When?", text)])[0][0] for text in PASSAGES]
+    best = max(range(2), key=lambda n: found[n].odds)
     assert made.located
+    assert made.span == (best, found[best].start, found[best].end)
+    assert made.text == PASSAGES[best][made.span[1] : made.span[2]]
+    assert generator.generate([replace(asking(ANY), rounds=())])[0].text == "four"
+
+
+def test_judges_choose_between_what_is_found(locator: TorchLocator) -> None:
+    first, second = places_of(locator)
+    model = Judging(**{second[5]: -1.0})
+    judged = Round(odds=0.0, nothing=0.0, judges=[Judge(prompt=READING, weight=1.0)])
+
+    (made,) = LocatingGenerator(model, locator).generate([asking(judged)])
+
+    assert made.text == second[5]
     assert made.span is not None
-    assert made.span == (best, found[best].start, found[best].end)  # type: ignore[union-attr]
-    assert made.text == passages[best][made.span[1] : made.span[2]]
-    assert generator.generate([replace(asked, locate=None)])[0].text == "four"
+    assert made.span[0] == 1
+    assert (made.located, made.token_ids, made.prompt_tokens) == (True, (), 10)
+    assert made.confidence == pytest.approx(1.0)
+    ((question, heard),) = model.judged
+    assert question == "judge"
+    assert set(heard) == {*first, *second, ABSTENTION}
+    assert len(heard) == len(set(heard))
+
+
+def test_a_judge_of_one_text_says_nothing_of_others(locator: TorchLocator) -> None:
+    first, second = places_of(locator)
+    model = Judging(**{first[2]: -3.0, second[1]: -1.0})
+    only = Judge(prompt=READING, weight=1.0, texts=frozenset({0}))
+    (made,) = LocatingGenerator(model, locator).generate(
+        [asking(Round(odds=0.0, nothing=-2.0, judges=[only]))]
+    )
+
+    assert model.judged == [("judge", tuple(dict.fromkeys(first)))]
+    assert made.span is not None
+    assert made.span[0] == 1  # 0 by everything that was not judged: more than -3
+
+
+def test_that_the_texts_do_not_say_is_an_answer_too(locator: TorchLocator) -> None:
+    model = Judging(**{ABSTENTION: -1.0})
+    judged = Round(odds=0.0, nothing=0.0, judges=[Judge(prompt=READING, weight=1.0)])
+
+    (by_judge,) = LocatingGenerator(model, locator).generate([asking(judged)])
+    (by_locator,) = LocatingGenerator(model, locator).generate(
+        [asking(Round(odds=1.0, nothing=100.0))]
+    )
+
+    for made in (by_judge, by_locator):
+        assert (made.abstained, made.located, made.text, made.span) == (True, True, "", None)
+        assert made.confidence == pytest.approx(1.0)
+
+
+def test_a_later_round_is_asked_only_where_a_former_is_not_sure(locator: TorchLocator) -> None:
+    first, _ = places_of(locator)
+    model = Judging(**{first[4]: -1.0})
+    last = Round(odds=0.0, nothing=0.0, judges=[Judge(prompt=READING, weight=1.0)])
+    sure, unsure = asking(ANY, last), asking(replace(ANY, sure=1.0), last)
+    nothing = asking(Round(odds=1.0, nothing=100.0, sure=0.1), last)
+
+    made = LocatingGenerator(model, locator).generate([sure, unsure, nothing])
+
+    assert [each.prompt_tokens for each in made] == [0, 10, 10]
+    assert [each.text for each in made[1:]] == [first[4], first[4]]
+    assert len(model.judged) == 2
 
 
 def test_where_nothing_can_be_found_the_model_answers(
     locator: TorchLocator, generator: LocatingGenerator
 ) -> None:
-    nothing = Prompt(question="When?", quote_from=(TEXT,), locate=0.0, places=(locator.keep([]),))
+    nothing = Prompt(
+        question="When?", quote_from=(TEXT,), rounds=(ANY,), places=(locator.keep([]),)
+    )
     foreign = Prompt(
         question="When?",
         quote_from=(TEXT,),
-        locate=0.0,
+        rounds=(ANY,),
         places=(
             LocatingInternalizer(FakeInternalizer("model"), tiny_locator())
             .internalize(DOCUMENT, [CHUNK])
@@ -110,7 +196,7 @@ def test_a_passage_of_which_something_was_kept_is_not_read(
     locator: TorchLocator, generator: LocatingGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passages = (TEXT, "The kettle is in the cellar, by the stairs.")
-    asked = Prompt(question="When?", passages=passages, quote_from=passages, locate=0.0)
+    asked = Prompt(question="When?", passages=passages, quote_from=passages, rounds=(ANY,))
     (read,) = generator.generate([asked])
     kept = tuple(locator.keep([replace(CHUNK, text=text, end=len(text))]) for text in passages)
     texts: list[object] = []
@@ -126,6 +212,6 @@ def test_a_passage_of_which_something_was_kept_is_not_read(
 
 
 def test_what_the_model_does_not_read_is_not_read_to_locate(generator: LocatingGenerator) -> None:
-    asked = Prompt(question="When?", quote_from=(TEXT,), locate=0.0)
+    asked = Prompt(question="When?", quote_from=(TEXT,), rounds=(ANY,))
 
     assert not generator.generate([asked])[0].located

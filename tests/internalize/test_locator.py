@@ -14,7 +14,7 @@ from hybridqa.internalize.locator_network import LocatorConfig, LocatorNetwork, 
 from hybridqa.models.places import part, unpacked
 from hybridqa.protocols import Look
 from hybridqa.testing import tiny_encoder, tiny_locator
-from hybridqa.types import Chunk
+from hybridqa.types import Chunk, Place, Places
 
 TEXT = "Tea is at 4:15. The lamp weighs 840g, don't drop it."
 LONG = "It was lit in a cold room by the sea, and nobody saw it again until the year was over."
@@ -23,6 +23,11 @@ LONG = "It was lit in a cold room by the sea, and nobody saw it again until the 
 @pytest.fixture(scope="module")
 def locator() -> TorchLocator:
     return tiny_locator()
+
+
+def best(locator: TorchLocator, question: str, places: Places) -> Place | None:
+    (found,) = locator.locate([Look(question, places)])
+    return found[0] if found else None
 
 
 def chunks(*texts: str) -> list[Chunk]:
@@ -73,7 +78,7 @@ def test_what_is_found_is_the_likeliest_span_of_words(locator: TorchLocator) -> 
     }
     total = torch.tensor([*scores.values(), float(nowhere)]).softmax(0)
 
-    found = locator.locate([Look(question, locator.keep(chunks(TEXT[:30])))])[0]
+    found = best(locator, question, locator.keep(chunks(TEXT[:30])))
 
     assert found is not None
     assert found.share == pytest.approx(scores_share(scores, total, found), abs=0.02)
@@ -98,8 +103,8 @@ def test_longer_texts_are_kept_in_pieces_that_cover_them(locator: TorchLocator) 
     assert "".join(read) == "".join(text.split())
     assert all(len(piece.spans) <= 50 for piece in pieces)
     second = part(places, [(both[1].start, both[1].end)])
-    found = locator.locate([Look("When?", second)])[0]
-    alone = locator.locate([Look("When?", locator.keep(chunks(TEXT)))])[0]
+    found = best(locator, "When?", second)
+    alone = best(locator, "When?", locator.keep(chunks(TEXT)))
     assert found is not None
     assert alone is not None
     shift = both[1].start
@@ -110,7 +115,7 @@ def test_longer_texts_are_kept_in_pieces_that_cover_them(locator: TorchLocator) 
 def test_the_question_decides(locator: TorchLocator) -> None:
     places = locator.keep(chunks(LONG))
 
-    shares = {locator.locate([Look(q, places)])[0].share for q in ("When?", "Who saw it?")}  # type: ignore[union-attr]
+    shares = {best(locator, q, places).share for q in ("When?", "Who saw it?")}  # type: ignore[union-attr]
 
     assert len(shares) == 2
 
@@ -120,7 +125,7 @@ def test_odd_texts_can_be_kept_and_asked(locator: TorchLocator, text: str) -> No
     places = locator.keep(chunks(text))
 
     for question in ("?", "", "word " * 500):
-        found = locator.locate([Look(question, places)])[0]
+        found = best(locator, question, places)
         if text.isspace():
             assert found is None
         if found:
@@ -128,14 +133,14 @@ def test_odd_texts_can_be_kept_and_asked(locator: TorchLocator, text: str) -> No
 
 
 def test_nothing_is_found_in_nothing(locator: TorchLocator) -> None:
-    assert locator.locate([Look("When?", locator.keep([]))])[0] is None
+    assert best(locator, "When?", locator.keep([])) is None
 
 
 def test_places_of_another_locator_are_refused(locator: TorchLocator) -> None:
     places = replace(locator.keep(chunks(TEXT)), locator="cd" * 32)
 
     with pytest.raises(ModelError, match="Internalize the document anew"):
-        locator.locate([Look("When?", places)])[0]
+        best(locator, "When?", places)
 
 
 def test_impossible_spans_are_never_chosen() -> None:
@@ -168,7 +173,7 @@ def test_a_checkpoint_holds_all_but_the_embeddings(checkpoint: Path) -> None:
 
     places = once.keep(chunks(TEXT))
     assert once.fingerprint == again.fingerprint
-    assert once.locate([Look("When?", places)])[0] == again.locate([Look("When?", places)])[0]
+    assert best(once, "When?", places) == best(again, "When?", places)
 
 
 def test_what_is_no_checkpoint_is_told(checkpoint: Path, tmp_path: Path) -> None:
@@ -189,3 +194,15 @@ def test_another_encoder_is_refused(checkpoint: Path) -> None:
 
     with pytest.raises(ModelError, match="trained on an encoder"):
         TorchLocator.from_checkpoint(checkpoint)
+
+
+def test_several_places_come_best_first(locator: TorchLocator) -> None:
+    places = locator.keep(chunks(LONG, TEXT))
+
+    few, many = locator.locate([Look("When?", places, 3), Look("When?", places, 40)])
+
+    assert (len(few), len(many)) == (3, 40)
+    assert few == many[:3]
+    assert [p.odds for p in many] == sorted((p.odds for p in many), reverse=True)
+    assert len({(place.start, place.end) for place in many}) == 40
+    assert few[0] == best(locator, "When?", places)

@@ -1,5 +1,6 @@
 """Decoding on a tiny random model: batches, streams, quotes and limits."""
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -222,3 +223,37 @@ def test_an_answers_score_is_what_generating_it_would_have_had() -> None:
     for score, generation in zip(scores, said, strict=True):
         if generation.token_ids[-1] == 1:  # not cut off
             assert score == pytest.approx(generation.confidence, rel=1e-3)
+
+
+@pytest.mark.parametrize("generator", [GENERATOR, ENDLESS])
+def test_answers_beside_each_other_are_as_likely_as_alone(generator: TorchGenerator) -> None:
+    prompts = [
+        prompt("One?", adapter(1)),
+        Prompt(question="A much longer one?", passages=(TEXT,), adapters=(adapter(2),)),
+        prompt("None?"),
+    ]
+    answers = [("27", "at 10:15 – but", "27"), (ABSTENTION,), ()]
+
+    found = [each.loglikelihoods for each in generator.judge(prompts, answers)]
+
+    assert list(map(len, found)) == [3, 1, 0]
+    assert found[0][0] == pytest.approx(found[0][2], abs=1e-4)
+    ends = len(generator._eos[:1])
+    for asked, said, likely in zip(prompts, answers, found, strict=True):
+        for answer, one in zip(said, likely, strict=True):
+            length = len(BASE.plain_ids(answer)) + ends
+            score = generator.score([asked], [answer])[0]
+            assert one == pytest.approx(length * math.log(score), abs=1e-2)
+    assert generator.judge([], []) == []
+
+
+def test_what_was_read_is_not_read_again_to_judge() -> None:
+    kept = TorchGenerator(BASE, prefix_bytes=1 << 24)
+    asked = Prompt(question="One?", passages=(TEXT * 3,))
+    first = kept.judge([asked], [("27", "a train")])
+    used = kept.prefixes.used_bytes
+
+    again = kept.judge([asked], [("27", "a train")])
+
+    assert used == kept.prefixes.used_bytes > 0
+    assert again[0].loglikelihoods == pytest.approx(first[0].loglikelihoods, abs=1e-3)

@@ -131,8 +131,7 @@ def test_what_a_run_learned_is_found(plan: TrainConfig, tmp_path: Path, data: Pa
         chunk = Chunk(
             document_id="d", content_hash="h", start=0, end=len(passage.text), text=passage.text
         )
-        found = locator.locate([Look(question, locator.keep([chunk]))])[0]
-        assert found is not None
+        found = locator.locate([Look(question, locator.keep([chunk]))])[0][0]
         assert passage.text[found.start : found.end] == answer
         assert found.share > found.nowhere
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

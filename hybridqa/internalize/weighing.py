@@ -1,0 +1,102 @@
+"""Choose between the places that a locator found by what judges say of them, round by round."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hybridqa.models.generator import ABSTENTION
+from hybridqa.protocols import Generator, Judge, Prompt, Round
+from hybridqa.types import Place
+
+_LEAST = 1e-30
+
+
+@dataclass(frozen=True)
+class Found:
+    """A place in one of the texts that a prompt lets be quoted."""
+
+    number: int
+    """Of the text."""
+    place: Place
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a round chose."""
+
+    found: Found | None
+    """`None`: no place is the answer."""
+    share: float
+    """Of this choice among all, in [0, 1]."""
+    prompt_tokens: int
+    """That judges read in all rounds."""
+
+
+def verdicts(
+    asked: Sequence[tuple[Prompt, Sequence[Found]]], generator: Generator
+) -> list[Verdict]:
+    """Return what is chosen for each prompt from at least one place.
+
+    Args:
+        asked: Prompts with rounds, and what was found for each.
+        generator: Judges, for all prompts together, those that no former round was sure about.
+    """
+    chosen: dict[int, Verdict] = {}
+    read = [0] * len(asked)
+    number = 0
+    while left := [n for n in range(len(asked)) if n not in chosen]:
+        rounds = {n: asked[n][0].rounds[number] for n in left}
+        judged = _judged([(rounds[n], asked[n][1]) for n in left], generator)
+        for n, (logits, tokens) in zip(left, judged, strict=True):
+            read[n] += tokens
+            verdict = _verdict(asked[n][1], logits, read[n])
+            last = number + 1 == len(asked[n][0].rounds)
+            if last or (verdict.found and verdict.share >= rounds[n].sure):
+                chosen[n] = verdict
+        number += 1
+    return [chosen[n] for n in range(len(asked))]
+
+
+def _judged(
+    rounds: Sequence[tuple[Round, Sequence[Found]]], generator: Generator
+) -> list[tuple[list[float], int]]:
+    """Return for each round the logits of all that was found and of nothing, and tokens read."""
+    heard = {
+        (n, m): texts
+        for n, (round_, found) in enumerate(rounds)
+        for m, judge in enumerate(round_.judges)
+        if (texts := _heard(judge, found))
+    }
+    prompts = [rounds[n][0].judges[m].prompt for n, m in heard]
+    judgements = generator.judge(prompts, list(heard.values())) if heard else []
+    told = dict(zip(heard, judgements, strict=True))
+    judged = []
+    for n, (round_, found) in enumerate(rounds):
+        logits = [round_.odds * math.log(max(each.place.odds, _LEAST)) for each in found]
+        logits.append(round_.nothing)
+        tokens = 0
+        for m, judge in enumerate(round_.judges):
+            if (n, m) in told:
+                likely = dict(zip(heard[n, m], told[n, m].loglikelihoods, strict=True))
+                for k, text in enumerate([*(each.text for each in found), ABSTENTION]):
+                    if judge.texts is None or (k < len(found) and found[k].number in judge.texts):
+                        logits[k] += judge.weight * likely[text]
+                tokens += told[n, m].prompt_tokens
+        judged.append((logits, tokens))
+    return judged
+
+
+def _heard(judge: Judge, found: Sequence[Found]) -> list[str]:
+    """Return the texts that a judge is asked about, each once."""
+    texts = [each.text for each in found if judge.texts is None or each.number in judge.texts]
+    return list(dict.fromkeys(texts if judge.texts is not None else [*texts, ABSTENTION]))
+
+
+def _verdict(found: Sequence[Found], logits: Sequence[float], read: int) -> Verdict:
+    highest = max(logits)
+    total = sum(math.exp(logit - highest) for logit in logits)
+    best = logits.index(highest)
+    return Verdict(found[best] if best < len(found) else None, 1 / total, read)
