@@ -81,11 +81,11 @@ class Thresholds:
     min_confidence: Share = 0.0
     """Confidence below which an adapter's answer is not trusted."""
 
-    min_support: Share = 0.5
+    min_support: Share = 0.4
     """Likelihood, to the locator that found an adapter's answer, or else to a reader of the passage
     it was found in, below which the evidence does not support the answer."""
 
-    min_retrieval_confidence: Share = 0.5
+    min_retrieval_confidence: Share = 0.2
     """Confidence below which an answer from retrieved passages is withheld."""
 
 
