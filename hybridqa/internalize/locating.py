@@ -23,7 +23,7 @@ from hybridqa.stores.peft_folder import adapter_id, document_origin
 from hybridqa.stores.places import tensors_of
 from hybridqa.types import Chunk, Document, Internalized
 
-_PLACES = 8
+PLACES = 8
 """That are weighed of each text. Judged by the reader, F1 on 80 questions was 0.65 with 2 of them,
 0.68 with 4, 0.70 with 8."""
 
@@ -121,9 +121,9 @@ class LocatingGenerator:
         looks = []
         for text, places in zip_longest(prompt.quote_from or (), prompt.places):
             if places and places.locator == self._locator.fingerprint:
-                looks.append(Look(prompt.question, places, _PLACES))
+                looks.append(Look(prompt.question, places, PLACES))
             elif text in prompt.passages:
-                looks.append(Look(prompt.question, text, _PLACES))
+                looks.append(Look(prompt.question, text, PLACES))
             else:  # it is not for reading, neither here nor by the model
                 return []
         return looks
