@@ -16,6 +16,7 @@ from functools import partial
 from hybridqa.models.decoding import Batch, Row
 from hybridqa.models.generator import TorchGenerator
 from hybridqa.models.prefixes import Prefix
+from hybridqa.models.together import Together
 from hybridqa.models.windows import alike
 from hybridqa.protocols import Generation, Judgement, Prompt
 
@@ -38,6 +39,9 @@ class BatchingGenerator:
         self._batch: Batch | None = None
         self._changed = threading.Condition()
         self._closed = False
+        self._judging = Together[tuple[Prompt, Sequence[str]], Judgement](
+            "judge", lambda asked: generator.judge(*zip(*asked, strict=True)), max_rows
+        )
         self._thread = threading.Thread(target=self._run, name="generator", daemon=True)
         self._thread.start()
 
@@ -72,9 +76,9 @@ class BatchingGenerator:
     def judge(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[Judgement]:
         """Return how likely each of a prompt's answers is, between two steps of the batch.
 
-        They are read at once, in as little time as one of them.
+        All that wait are judged together.
         """
-        return self._generator.judge(prompts, answers)
+        return self._judging(list(zip(prompts, answers, strict=True)))
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Yield the answer's text as it grows, in no batch."""
@@ -85,6 +89,7 @@ class BatchingGenerator:
 
     def close(self) -> None:
         """Answer what is asked, then stop."""
+        self._judging.close()
         with self._changed:
             self._closed = True
             self._changed.notify()

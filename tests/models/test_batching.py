@@ -226,3 +226,21 @@ def test_closing_answers_what_was_asked(watched: Watched) -> None:
         assert len(running.result()[0].token_ids) == 200
     with pytest.raises(RuntimeError, match="closed"):
         generator.generate([Prompt(question="Why?")])
+
+
+def test_judgements_are_the_same_together(batching: BatchingGenerator) -> None:
+    asked = prompts()[:3]
+    answers = [("rye", "a mill"), ("1712",), ("twice", "rye", "at Arle")]
+    alone = [ALONE.judge([prompt], [said])[0] for prompt, said in zip(asked, answers, strict=True)]
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(
+            pool.map(
+                lambda each: batching.judge([each[0]], [each[1]])[0],
+                zip(asked, answers, strict=True),
+            )
+        )
+
+    for one, other in zip(found, alone, strict=True):
+        assert one.loglikelihoods == pytest.approx(other.loglikelihoods, abs=1e-2)
+        assert one.prompt_tokens == other.prompt_tokens
