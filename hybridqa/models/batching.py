@@ -16,7 +16,6 @@ from functools import partial
 from hybridqa.models.decoding import Batch, Row
 from hybridqa.models.generator import TorchGenerator
 from hybridqa.models.prefixes import Prefix
-from hybridqa.models.together import Together
 from hybridqa.models.windows import alike
 from hybridqa.protocols import Generation, Judgement, Prompt
 
@@ -39,9 +38,6 @@ class BatchingGenerator:
         self._batch: Batch | None = None
         self._changed = threading.Condition()
         self._closed = False
-        self._judging = Together[tuple[Prompt, Sequence[str]], Judgement](
-            "judge", lambda asked: generator.judge(*zip(*asked, strict=True)), max_rows
-        )
         self._thread = threading.Thread(target=self._run, name="generator", daemon=True)
         self._thread.start()
 
@@ -76,9 +72,10 @@ class BatchingGenerator:
     def judge(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[Judgement]:
         """Return how likely each of a prompt's answers is, between two steps of the batch.
 
-        All that wait are judged together.
+        They fill a batch by themselves: on two cores, judging together for all who wait gained
+        nothing, and kept the first of them waiting.
         """
-        return self._judging(list(zip(prompts, answers, strict=True)))
+        return self._generator.judge(prompts, answers)
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Yield the answer's text as it grows, in no batch."""
@@ -89,7 +86,6 @@ class BatchingGenerator:
 
     def close(self) -> None:
         """Answer what is asked, then stop."""
-        self._judging.close()
         with self._changed:
             self._closed = True
             self._changed.notify()
