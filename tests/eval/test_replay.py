@@ -216,11 +216,11 @@ def test_a_looser_check_gives_what_was_dropped(home: Logged) -> None:
 def test_answers_are_withheld_and_given_by_the_new_threshold(home: Logged) -> None:
     home.system.generator = generator(confidence=0.6)
     home.ask(NOW)
-    home.system.generator = generator(confidence=0.4, alone=0.1)
+    home.system.generator = generator(confidence=0.15, alone=0.1)
     home.ask(CODE)
 
     stricter = replay(home.read(), at_least(min_retrieval_confidence=0.7)).changes
-    looser = replay(home.read(), at_least(min_retrieval_confidence=0.3)).changes
+    looser = replay(home.read(), at_least(min_retrieval_confidence=0.1)).changes
 
     assert [(row.answer_before, row.answer_after) for row in stricter] == [(WALNUT, "")]
     assert stricter[0].reasons[-1] == "the answer's confidence is 0.60, below 0.7"
