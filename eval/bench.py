@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hybridqa.config import Config
-from hybridqa.engines.answer import best_share
+from hybridqa.engines.answer import best_share, best_shares
 from hybridqa.engines.prompts import Prompts
 from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import InputError
@@ -315,10 +315,7 @@ class Bench:
                 self._prompts.kept(own, hit.chunk) if quoting else None
                 for own, hit in zip(made, hits, strict=True)
             ],
-            judging=[
-                (own, best_share(own, [hit])) if own and record else None
-                for own, hit in zip(made, hits, strict=True)
-            ],
+            judging=best_shares(made, hits) if record else (),
         )
 
     def _record(

@@ -10,9 +10,9 @@ from typing import Any
 from hybridqa.errors import InputError
 from hybridqa.eval.arms import ArmName
 from hybridqa.eval.effort import Effort, EffortReport
+from hybridqa.eval.folder import write_files
 from hybridqa.eval.grid import Grid, number
 from hybridqa.eval.probes.lab import told
-from hybridqa.stores.disk import disk_errors
 
 JSON, PICTURE = "effort.json", "effort.png"
 
@@ -94,11 +94,8 @@ def picture(report: EffortReport) -> bytes:
 
 def write(report: EffortReport, out: Path) -> list[Path]:
     """Write a report and its plot into a folder; return the files."""
-    files = [out / JSON, out / PICTURE]
-    with disk_errors("write the report", out):
-        files[0].write_text(json.dumps(report.as_dict(), indent=2) + "\n", encoding="utf-8")
-        files[1].write_bytes(picture(report))
-    return files
+    told_of = json.dumps(report.as_dict(), indent=2) + "\n"
+    return write_files({out / JSON: told_of.encode(), out / PICTURE: picture(report)})
 
 
 def _draw(panel: Any, made: Sequence[Effort], name: str, colour: str) -> None:

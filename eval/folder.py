@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from hybridqa.errors import InputError
@@ -24,3 +25,11 @@ def prepare_folder(out: Path, report: str) -> None:
         raise InputError(f"`{out}` holds a report already. Name a new folder.")
     with disk_errors("create the folder", out):
         out.mkdir(parents=True, exist_ok=True)
+
+
+def write_files(files: Mapping[Path, bytes]) -> list[Path]:
+    """Write the files of a report; return their paths."""
+    for path, data in files.items():
+        with disk_errors("write the report", path):
+            path.write_bytes(data)
+    return list(files)

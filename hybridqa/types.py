@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -176,6 +177,11 @@ class Place:
     def odds(self) -> float:
         """Of this span against "nowhere": by these, places in different texts compare."""
         return self.share / (self.nowhere + 1e-9)
+
+    @property
+    def log_odds(self) -> float:
+        """Their logarithm, no less than -69."""
+        return math.log(max(self.odds, 1e-30))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from hybridqa.eval.folder import write_files
 from hybridqa.eval.grid import Grid
 from hybridqa.eval.probes.heatmap import Panel, Square, heatmap
 from hybridqa.eval.probes.lab import Refused, told
 from hybridqa.eval.probes.niah import ARMS, Cell, NiahReport
-from hybridqa.stores.disk import disk_errors
 
 JSON, ROWS, PICTURE = "niah.json", "trials.jsonl", "niah.png"
 
@@ -71,10 +71,7 @@ def write(report: NiahReport, out: Path) -> list[Path]:
         out / ROWS: ("\n".join(rows) + "\n").encode(),
         out / PICTURE: picture(report),
     }
-    for path, data in files.items():
-        with disk_errors("write the report", path):
-            path.write_bytes(data)
-    return list(files)
+    return write_files(files)
 
 
 def _arms(report: NiahReport) -> list[str]:

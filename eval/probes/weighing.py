@@ -7,7 +7,6 @@ its answer. What the best places and the judges say of them are the features of 
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from hybridqa.config import Config
-from hybridqa.engines.answer import best_share
+from hybridqa.engines.answer import best_shares
 from hybridqa.engines.prompts import Prompts
 from hybridqa.errors import InputError
 from hybridqa.eval.bench import Progress, scratch, silent
@@ -29,8 +28,8 @@ from hybridqa.eval.grid import Grid
 from hybridqa.eval.metrics.text import token_f1
 from hybridqa.eval.probes.lab import Lab, told
 from hybridqa.internalize.locating import PLACES
-from hybridqa.models.generator import ABSTENTION
-from hybridqa.protocols import Judge, Look
+from hybridqa.internalize.weighing import Found, said_of, texts_for
+from hybridqa.protocols import Judge, Judgement, Look
 from hybridqa.types import AdapterRecord, Hit
 from hybridqa.wiring import HybridQA
 
@@ -236,43 +235,38 @@ def _trial(
     assert qa.locator is not None
     prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, qa.config.answer.max_tokens)
     texts = [hit.chunk.text for hit in hits]
-    made = [records[hit.chunk.document_id] for hit in hits]
-    judging = [
-        (own, best_share(own, [hit])) if own else None for own, hit in zip(made, hits, strict=True)
-    ]
     looks = qa.locator.locate([Look(case.question, text, PLACES) for text in texts])
-    places = [(n, place) for n, each in enumerate(looks) for place in each]
-    if not places:
+    found = [
+        Found(n, place, texts[n][place.start : place.end])
+        for n, places in enumerate(looks)
+        for place in places
+    ]
+    if not found:
         return None
-    said = [texts[n][place.start : place.end] for n, place in places]
+    judging = best_shares([records[hit.chunk.document_id] for hit in hits], hits)
     reading, *others = prompts.read(case.question, texts, True, judging=judging).rounds[-1].judges
     features = {
-        "odds": [*(math.log(max(place.odds, 1e-30)) for _, place in places), 0.0],
-        "none": [0.0] * len(places) + [1.0],
-        "reader": _heard(qa, reading, [n for n, _ in places], said),
-        "adapter": [0.0] * (len(places) + 1),
-        "bare": [0.0] * (len(places) + 1),
+        "odds": [*(each.place.log_odds for each in found), 0.0],
+        "none": [0.0] * len(found) + [1.0],
+        "reader": _said(qa, reading, found),
+        "adapter": [0.0] * (len(found) + 1),
+        "bare": [0.0] * (len(found) + 1),
     }
     for judge in others:
         name = "adapter" if judge.prompt.adapters else "bare"
-        heard = _heard(qa, judge, [n for n, _ in places], said)
-        features[name] = [a + b for a, b in zip(features[name], heard, strict=True)]
+        said = _said(qa, judge, found)
+        features[name] = [a + b for a, b in zip(features[name], said, strict=True)]
     return Trial(
         features=features,
-        f1=[max(token_f1(text, gold) for gold in case.answers) for text in said],
+        f1=[max(token_f1(each.text, gold) for gold in case.answers) for each in found],
         answerable=answerable,
     )
 
 
-def _heard(qa: HybridQA, judge: Judge, numbers: Sequence[int], said: Sequence[str]) -> list[float]:
-    """Return what a judge says of all places and of none; 0 where it is not asked."""
-    asked = [m for m, number in enumerate(numbers) if judge.texts is None or number in judge.texts]
-    texts = [said[m] for m in asked] + ([ABSTENTION] if judge.texts is None else [])
-    heard = [0.0] * (len(said) + 1)
-    likely = qa.generator.judge([judge.prompt], [texts])[0].loglikelihoods
-    for m, value in zip([*asked, len(said)], likely, strict=False):
-        heard[m] = value
-    return heard
+def _said(qa: HybridQA, judge: Judge, found: Sequence[Found]) -> list[float]:
+    texts = texts_for(judge, found)
+    judgement = qa.generator.judge([judge.prompt], [texts])[0] if texts else Judgement((), 0)
+    return said_of(judge, found, judgement)
 
 
 def _fitted(ways: Ways, trials: Sequence[Trial], absent: float) -> Fitted:

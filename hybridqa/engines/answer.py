@@ -265,10 +265,6 @@ class Answerer:
         quoting = task.style is Style.QUOTE
         live = {each.record.document.id: each.adapter for each in task.routed.candidates}
         holding = [live.get(chunk.document_id) if quoting else None for chunk in chunks]
-        judging = [
-            (own, best_share(own, [hit])) if own and worn else None
-            for own, hit in zip(holding, hits, strict=False)
-        ]
         with watch.stage("load_adapter") if worn or any(holding) else nullcontext():
             prompt = self._prompts.read(
                 task.question,
@@ -276,7 +272,7 @@ class Answerer:
                 quoting=quoting,
                 worn=worn,
                 places=list(map(self._prompts.kept, holding, chunks)),
-                judging=judging,
+                judging=best_shares(holding, hits) if worn else (),
             )
         generation = task.meter.generate(prompt)
         with watch.stage("verify"):
@@ -316,3 +312,13 @@ def best_share(record: AdapterRecord, hits: Sequence[Hit]) -> int:
     chunk = next(hit.chunk for hit in hits if hit.chunk.document_id == record.document_id)
     overlaps = [min(end, chunk.end) - max(start, chunk.start) for start, end in record.shares]
     return overlaps.index(max(overlaps))
+
+
+def best_shares(
+    records: Sequence[AdapterRecord | None], hits: Sequence[Hit]
+) -> list[tuple[AdapterRecord, int] | None]:
+    """Return each adapter with the share that its own hit lies in; there may be more hits."""
+    return [
+        (record, best_share(record, [hit])) if record else None
+        for record, hit in zip(records, hits, strict=False)
+    ]

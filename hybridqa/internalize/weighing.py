@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hybridqa.models.generator import ABSTENTION
-from hybridqa.protocols import Generator, Judge, Prompt, Round
+from hybridqa.protocols import Generator, Judge, Judgement, Prompt, Round
 from hybridqa.types import Place
-
-_LEAST = 1e-30
 
 
 @dataclass(frozen=True)
@@ -64,35 +62,48 @@ def _judged(
     rounds: Sequence[tuple[Round, Sequence[Found]]], generator: Generator
 ) -> list[tuple[list[float], int]]:
     """Return for each round the logits of all that was found and of nothing, and tokens read."""
-    heard = {
+    asked = {
         (n, m): texts
         for n, (round_, found) in enumerate(rounds)
         for m, judge in enumerate(round_.judges)
-        if (texts := _heard(judge, found))
+        if (texts := texts_for(judge, found))
     }
-    prompts = [rounds[n][0].judges[m].prompt for n, m in heard]
-    judgements = generator.judge(prompts, list(heard.values())) if heard else []
-    told = dict(zip(heard, judgements, strict=True))
+    prompts = [rounds[n][0].judges[m].prompt for n, m in asked]
+    judgements = generator.judge(prompts, list(asked.values())) if asked else []
+    told = dict(zip(asked, judgements, strict=True))
     judged = []
     for n, (round_, found) in enumerate(rounds):
-        logits = [round_.odds * math.log(max(each.place.odds, _LEAST)) for each in found]
-        logits.append(round_.nothing)
+        logits = [*(round_.odds * each.place.log_odds for each in found), round_.nothing]
         tokens = 0
         for m, judge in enumerate(round_.judges):
             if (n, m) in told:
-                likely = dict(zip(heard[n, m], told[n, m].loglikelihoods, strict=True))
-                for k, text in enumerate([*(each.text for each in found), ABSTENTION]):
-                    if judge.texts is None or (k < len(found) and found[k].number in judge.texts):
-                        logits[k] += judge.weight * likely[text]
+                for k, likely in enumerate(said_of(judge, found, told[n, m])):
+                    logits[k] += judge.weight * likely
                 tokens += told[n, m].prompt_tokens
         judged.append((logits, tokens))
     return judged
 
 
-def _heard(judge: Judge, found: Sequence[Found]) -> list[str]:
+def texts_for(judge: Judge, found: Sequence[Found]) -> list[str]:
     """Return the texts that a judge is asked about, each once."""
     texts = [each.text for each in found if judge.texts is None or each.number in judge.texts]
     return list(dict.fromkeys(texts if judge.texts is not None else [*texts, ABSTENTION]))
+
+
+def said_of(judge: Judge, found: Sequence[Found], judgement: Judgement) -> list[float]:
+    """Return the log-likelihoods of all that was found, then of nothing; 0 where none was asked.
+
+    Args:
+        judge: Whose judgement it is.
+        found: Places.
+        judgement: Of `texts_for` them.
+    """
+    likely = dict(zip(texts_for(judge, found), judgement.loglikelihoods, strict=True))
+    own = [
+        likely[each.text] if judge.texts is None or each.number in judge.texts else 0.0
+        for each in found
+    ]
+    return [*own, likely[ABSTENTION] if judge.texts is None else 0.0]
 
 
 def _verdict(found: Sequence[Found], logits: Sequence[float], read: int) -> Verdict:
