@@ -46,15 +46,24 @@ def chunk_ids(base: BaseModel, text: str, max_tokens: int) -> list[list[int]]:
     pieces = math.ceil(len(ids) / max_tokens)
     if pieces == 1:
         return [ids]
-    turns = [base.chat_ids(before + probe + after) for probe in _PROBES]
-    prefix = _common(turns)
-    suffix = _common([turn[::-1] for turn in turns])[::-1]
+    prefix, suffix = turn_ends(base)
     size = math.ceil(len(ids) / pieces)
     cut = [ids[n : n + size] for n in range(0, len(ids), size)]
     return [
         (prefix if n > 0 else []) + piece + (suffix if n < len(cut) - 1 else [])
         for n, piece in enumerate(cut)
     ]
+
+
+def turn_ends(base: BaseModel) -> tuple[list[int], list[int]]:
+    """Return the tokens that the template puts before and after a document.
+
+    Raises:
+        ModelError: The model has no chat template.
+    """
+    before, after = _template(base)
+    turns = [base.chat_ids(before + probe + after) for probe in _PROBES]
+    return _common(turns), _common([turn[::-1] for turn in turns])[::-1]
 
 
 def padded(base: BaseModel, chunks: Sequence[list[int]]) -> tuple[Tensor, Tensor]:

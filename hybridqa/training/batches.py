@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,9 +54,11 @@ class Branch:
 
 @dataclass(frozen=True)
 class Example:
-    """A passage's tokens and what is asked."""
+    """A passage and what is asked."""
 
+    text: str
     chunk: Sequence[int]
+    """Its tokens; of a long one, the first."""
     branches: Sequence[Branch]
 
 
@@ -82,10 +84,12 @@ class Batch:
     """(lookups, 2): row and place of the due tokens that stand in the passage."""
     found: Tensor
     """(lookups, tokens), true for the passage's tokens before these; of the row's own passage."""
+    shown: Batch | None = None
+    """The same questions with the passage in their prompts, if the model is to show how."""
 
     def to(self, device: torch.device) -> Batch:
         """Return the same on a device."""
-        return Batch(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+        return Batch(**{n: t.to(device) for n, t in vars(self).items() if t is not None})
 
 
 class Tokens:
@@ -95,8 +99,7 @@ class Tokens:
         self._base, self._longest = base, passage_tokens
         self._generator = TorchGenerator(base)
         prompts = [self._prompt(probe) for probe in _PROBES]
-        same = [len(set(column)) == 1 for column in zip(*prompts, strict=False)]
-        self.beginning = prompts[0][: same.index(False)]
+        self.beginning = prompts[0][: _common(prompts)]
         self._end = int(self._base.tokenizer.eos_token_id)
 
     def chunk(self, text: str) -> list[int]:
@@ -107,6 +110,11 @@ class Tokens:
         return self._generator.prompt_ids(
             Prompt(question=question, passages=(passage,), max_tokens=1)
         )
+
+    def opening(self, passage: str) -> list[int]:
+        """Return the beginning of prompts with the passage in them, up to the question."""
+        prompts = [self.prompt(probe, passage) for probe in _PROBES]
+        return prompts[0][: _common(prompts)]
 
     def branch(
         self, question: str, answer: str, chunk: Sequence[int], foreign: bool = False
@@ -156,7 +164,11 @@ class Lessons:
                 break
         else:
             raise ConfigError("None of the questions of `sources:` is short enough. Give others.")
-        return pack(examples, self._tokens.beginning)
+        batch = pack(examples, [self._tokens.beginning] * len(examples))
+        if not self._config.losses.soft:
+            return batch
+        openings = [self._tokens.opening(example.text) for example in examples]
+        return replace(batch, shown=pack(examples, openings))
 
     def _draw(self, rng: random.Random) -> Passage:
         ((_, passages),) = rng.choices(self._sources, self._weights)
@@ -176,19 +188,20 @@ class Lessons:
             _, others = rng.choice(self._sources)
             for q, a in own_questions(rng.choice(others), 1, rng):
                 branches.append(self._tokens.branch(q, a, chunk, foreign=True))
-        return Example(chunk, [branch for branch in branches if branch])
+        return Example(passage.text, chunk, [branch for branch in branches if branch])
 
 
-def pack(examples: Sequence[Example], beginning: Sequence[int]) -> Batch:
-    """Lay out examples, each with at least one branch."""
+def pack(examples: Sequence[Example], beginnings: Sequence[Sequence[int]]) -> Batch:
+    """Lay out examples, each with at least one branch, and what each one's prompts begin with."""
     chunk_ids, chunk_mask = _padded([e.chunk for e in examples])
-    tokens, n = chunk_ids.shape[1], len(beginning)
+    tokens = chunk_ids.shape[1]
     rows, positions, segments, labels = [], [], [], []
     first: list[tuple[int, int]] = []
     foreign: list[tuple[int, int]] = []
     lookups: list[tuple[int, int]] = []
     found: list[list[int]] = []
-    for row, example in enumerate(examples):
+    for row, (example, beginning) in enumerate(zip(examples, beginnings, strict=True)):
+        n = len(beginning)
         ids, at, segment = list(beginning), list(range(n)), [0] * n
         due = [NOTHING] * n
         for number, branch in enumerate(example.branches, 1):
@@ -238,6 +251,12 @@ def _padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
     mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
     return ids, mask
+
+
+def _common(sequences: Sequence[Sequence[int]]) -> int:
+    """Return how many first tokens are the same in all of some sequences."""
+    same = [len(set(column)) == 1 for column in zip(*sequences, strict=False)]
+    return [*same, False].index(False)
 
 
 def _marked(places: Sequence[tuple[int, int]], like: Tensor) -> Tensor:

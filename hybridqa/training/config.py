@@ -45,9 +45,35 @@ class NetworkConfig:
     tower_first: Annotated[int, Field(ge=0)] = 0
     tower_last: Annotated[int, Field(ge=0)] = 0
     tower_rank: _COUNT = 16
+    fresh: bool = False
+    """Whether to begin with random weights, in the shape of the checkpoint that is started from,
+    of which only what is counted rather than learned is kept: the whitening of the keys."""
     rank: _COUNT | None = None
     """To which updates are compressed in training, too, so that what matters is in their first
     directions; by default they are learned whole. Several times slower; untried at length."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class PerceiverShape:
+    """Shape of a new Perceiver; see `PerceiverConfig`. Its scaling is Doc-to-LoRA's, 2 r^1.5."""
+
+    first_layer: Annotated[int, Field(ge=0)]
+    last_layer: _COUNT
+    """Target layers are `first_layer` up to, not including, `last_layer`."""
+    modules: Annotated[tuple[str, ...], Field(min_length=1)] = ("down_proj",)
+    encoder: Literal["early_exit", "per_layer_activations", "embed_only"] = "early_exit"
+    encoder_blocks: _COUNT
+    rank: _COUNT = 8
+    latent: _COUNT = 512
+    latents: _COUNT = 8
+    blocks: _COUNT = 8
+    heads: _COUNT = 16
+    kv_heads: _COUNT = 4
+    head_dim: _COUNT = 128
+
+    def __post_init__(self) -> None:
+        if self.first_layer >= self.last_layer:
+            raise ValueError("`first_layer` must be less than `last_layer`")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -110,6 +136,8 @@ class LossConfig:
     first_token: _WEIGHT = 2.0
     """Weight of an answer's first token; the others have 1."""
     foreign: _WEIGHT = 0.5
+    soft: _WEIGHT = 0.0
+    """Of what the model itself says with the passage in its prompt: its 16 likeliest tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -131,9 +159,15 @@ class TrainConfig:
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     device: str = "auto"
     start: str = "embedded"
-    """Folder of a checkpoint, or of a reader, to start from; `embedded` is the shipped one."""
+    """Folder of a checkpoint, or of a reader, to start from; `embedded` is the shipped one. No
+    Perceiver is shipped: it begins with random weights."""
+    task_adapter: str | None = None
+    """Folder of the task adapter that a hypernetwork begins with, by default its checkpoint's;
+    `embedded` is the shipped reader, with which a new Perceiver begins in any case."""
     network: NetworkConfig | None = None
-    """To be trained, with the adapters that go with it."""
+    """An associative hypernetwork to be trained, with the adapters that go with it."""
+    perceiver: PerceiverShape | None = None
+    """A Perceiver hypernetwork to be trained, with its task adapter."""
     reading: ReadingConfig | None = None
     """How a reader is taught: the task adapter under the arms that read passages."""
     locator: LocatorShape | None = None
@@ -166,6 +200,8 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        given = [each for each in (self.network, self.reading, self.locator) if each is not None]
-        if len(given) != 1:
-            raise ValueError("give one of `network:`, `reading:` and `locator:`: what is trained")
+        kinds = (self.network, self.perceiver, self.reading, self.locator)
+        if sum(each is not None for each in kinds) != 1:
+            raise ValueError(
+                "give one of `network:`, `perceiver:`, `reading:` and `locator:`: what is trained"
+            )

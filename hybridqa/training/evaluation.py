@@ -51,11 +51,11 @@ class HeldOut:
         for part in (asked[n : n + _BATCH] for n in range(0, len(asked), _BATCH)):
             chunks = [self._tokens.chunk(text) for text, _, _ in part]
             examples = []
-            for chunk, (_, question, answer) in zip(chunks, part, strict=True):
+            for chunk, (text, question, answer) in zip(chunks, part, strict=True):
                 branch = self._tokens.branch(question, answer, chunk)
-                examples.append(Example(chunk, [branch] if branch else []))
+                examples.append(Example(text, chunk, [branch] if branch else []))
             examples = [example for example in examples if example.branches]
-            batch = pack(examples, self._tokens.beginning).to(learner.base.device)
+            batch = pack(examples, [self._tokens.beginning] * len(examples)).to(learner.base.device)
             for arm, found in _arms(learner, batch).items():
                 marks.setdefault(arm, []).append(found)
             if context:

@@ -1,10 +1,9 @@
-"""What learns: the network, the task adapter under it, and the LoRA of its tower."""
+"""What learns to internalize: a network that writes updates, and the task adapter under it."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,143 +11,97 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hybridqa.errors import ConfigError
-from hybridqa.internalize.associative import TASK_ADAPTER, TOWER, Written, write
-from hybridqa.internalize.checkpoint import load_checkpoint
-from hybridqa.internalize.compress import leading_outputs
-from hybridqa.internalize.hypernetwork import AssociativeConfig, AssociativeHypernetwork
+from hybridqa.internalize.associative import TASK_ADAPTER, Written
+from hybridqa.internalize.checkpoint import Hypernetwork, save_checkpoint
 from hybridqa.models.base import BaseModel
-from hybridqa.models.capture import decoder_layers
 from hybridqa.models.lora import stack, worn
-from hybridqa.stores.task_adapters import load_task_adapter
 from hybridqa.training.batches import Batch
-from hybridqa.training.config import NetworkConfig
-from hybridqa.training.task_adapter import trainable
+from hybridqa.training.task_adapter import trainable, write_task_adapter
 from hybridqa.types import Adapter, LoraLayer
 
-_PER_LAYER = ("key", "key_diagonal", "value", "value_residual")
-_PER_LAYER_ROWS = ("value_scale", "copy_scale", "span_temperature")
-_PER_LAYER_BUFFERS = ("whiten_diagonal", "whiten_basis", "whiten_spectrum", "key_scale")
-_GATES = ("value_gate", "copy_gate")
 
-
-class Learner:
+class Learner(ABC):
     """Parameters are float32; the base model is frozen and keeps its dtype."""
 
     def __init__(
         self,
         base: BaseModel,
-        network: AssociativeHypernetwork,
-        task_adapter: Mapping[str, LoraLayer],
-        tower: Mapping[str, LoraLayer],
-        rank: int | None = None,
+        network: Hypernetwork,
+        adapters: Mapping[str, Mapping[str, LoraLayer]],
+        paths: Sequence[str],
     ) -> None:
-        """Take what is to be trained; see `start`.
+        """Take what is to be trained.
 
         Args:
             base: The frozen model.
             network: Trained for it, or new.
-            task_adapter: Trained with it.
-            tower: Worn where it reads both ways; empty if it has no such layers.
-            rank: That updates are compressed to; by default they stay whole.
+            adapters: Trained with it, by the folder of a checkpoint that they belong in; the task
+                adapter is one of them.
+            paths: Of the linear layers that are changed, in the order of what is written.
         """
         self.base = base
-        self.network = network.float().to(base.device).train().requires_grad_(True)
-        self._task = trainable(task_adapter, base)
-        self._tower = trainable(tower, base)
-        self._rank = rank
-        self._paths = [f"model.layers.{n}.mlp.down_proj" for n in network.config.layers]
-
-    @classmethod
-    def start(cls, folder: Path, base: BaseModel, shape: NetworkConfig, seed: int) -> Learner:
-        """Begin with the weights of an associative checkpoint, as far as the shapes allow.
-
-        What is new adds nothing at first.
-
-        Raises:
-            ConfigError: The checkpoint's target layers do not include the new ones.
-            ModelError: As of `load_checkpoint`.
-        """
-        old, _ = load_checkpoint(folder, base.fingerprint, torch.float32, AssociativeHypernetwork)
-        layers = range(shape.first_layer, shape.last_layer)
-        if not set(layers) <= set(old.config.layers) or layers[-1] != old.config.layers[-1]:
-            raise ConfigError(
-                f"`network:` has the target layers {layers[0]} to {layers[-1]}, but the checkpoint "
-                f"`{folder}` has {old.config.layers[0]} to {old.config.layers[-1]}. Choose some of "
-                "its last layers."
-            )
-        config = dataclasses.replace(
-            old.config,
-            first_layer=shape.first_layer,
-            state_layer=shape.state_layer,
-            tower_first=shape.tower_first,
-            tower_last=shape.tower_last,
+        self._network: Hypernetwork = network.float().to(base.device).train().requires_grad_(True)
+        self._adapters = {folder: trainable(x, base) for folder, x in adapters.items()}
+        self._paths = list(paths)
+        self.teacher = Adapter(
+            "task adapter before training",
+            {
+                path: LoraLayer(x.down.to(base.device), x.up.to(base.device))
+                for path, x in adapters[TASK_ADAPTER].items()
+            },
+            base.fingerprint,
         )
-        network = AssociativeHypernetwork(config)
-        network.load_state_dict(_reshaped(old, network))
-        task = load_task_adapter(folder / TASK_ADAPTER, base.fingerprint)
-        if config.tower and old.config.tower == config.tower:
-            tower = load_task_adapter(folder / TOWER, base.fingerprint).layers
-        else:
-            tower = _new_lora(base, config.tower, shape.tower_rank, seed)
-        return cls(base, network, task.layers, tower, shape.rank)
+        """Worn by the model that shows how to answer with the passage in the prompt."""
+
+    @abstractmethod
+    def write(self, batch: Batch) -> Written:
+        """Read the passages; gradients flow where they are on.
+
+        Returns:
+            Keys (passages, rows, d_in) and values (passages, rows, d_out) of each of the layers
+            that are changed. Row i of a layer's update: `values.T @ keys`.
+        """
 
     @property
-    def config(self) -> AssociativeConfig:
-        return self.network.config
+    def span_temperatures(self) -> Sequence[Tensor]:
+        """Log inverse temperatures of the keys, by layer, where each token has a key."""
+        return ()
 
     @property
     def task_adapter(self) -> Adapter:
-        return Adapter("task adapter in training", self._task, self.base.fingerprint)
-
-    @property
-    def tower(self) -> Adapter:
-        return Adapter("tower in training", self._tower, self.base.fingerprint)
-
-    def adapters(self) -> dict[str, Mapping[str, LoraLayer]]:
-        """Return the adapters by the folder of a checkpoint that they belong in."""
-        found: dict[str, Mapping[str, LoraLayer]] = {TASK_ADAPTER: self._task}
-        if self._tower:
-            found[TOWER] = self._tower
-        return found
+        layers = self._adapters[TASK_ADAPTER]
+        return Adapter("task adapter in training", layers, self.base.fingerprint)
 
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return all parameters by a name."""
-        named = {f"network.{name}": p for name, p in self.network.named_parameters()}
+        named = {f"network.{name}": p for name, p in self._network.named_parameters()}
         return named | self.adapter_parameters()
 
     def adapter_parameters(self) -> dict[str, Any]:
         return {
             f"{folder}.{path}.{side}": getattr(layer, side)
-            for folder, layers in self.adapters().items()
+            for folder, layers in self._adapters.items()
             for path, layer in layers.items()
             for side in ("down", "up")
         }
 
-    def write(self, batch: Batch) -> Written:
-        """Read the passages; gradients flow where they are on."""
-        with torch.autocast(self.base.device.type, torch.bfloat16, enabled=self._mixed):
-            keys, values = write(
-                self.base,
-                self.network,
-                batch.chunk_ids,
-                batch.chunk_mask,
-                self._frozen(self._task),
-                self.tower if self._tower else None,
-            )
-        if self._rank is None:
-            return keys, values
-        pairs = zip(keys, values, strict=True)
-        return keys, [_compressed(key, value, self._rank) for key, value in pairs]
+    def save(self, folder: Path) -> None:
+        """Write what `internalize: hypernetwork:` takes."""
+        save_checkpoint(folder, self._network)
+        for name, layers in self._adapters.items():
+            write_task_adapter(folder / name, layers, self.base)
 
-    def ask(self, batch: Batch, written: Written | None) -> tuple[Tensor, list[Tensor]]:
-        """Return the hidden states of the rows, and what enters the target layers' `down_proj`.
+    def ask(
+        self, batch: Batch, written: Written | None, wearing: Adapter | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the hidden states of the rows, and what enters the layers that are changed.
 
         Args:
             batch: Its questions.
             written: Keys and values, row by row; none for the base model with the task adapter.
+            wearing: Another adapter in place of the task adapter.
         """
-        stacked = stack(self.base.model, [[self.task_adapter]] * len(batch.ids))
+        stacked = stack(self.base.model, [[wearing or self.task_adapter]] * len(batch.ids))
         with worn(self.base, stacked) as model, self._remembering(written) as asked:
             decoder: Any = model.base_model
             states = decoder(
@@ -164,11 +117,8 @@ class Learner:
         head: Any = self.base.model.get_output_embeddings()
         return torch.as_tensor(head(states)).float()
 
-    @property
-    def _mixed(self) -> bool:
-        return self.base.dtype == torch.bfloat16
-
-    def _frozen(self, layers: Mapping[str, LoraLayer]) -> Adapter:
+    def _frozen(self, folder: str) -> Adapter:
+        layers = self._adapters[folder]
         detached = {p: LoraLayer(x.down.detach(), x.up.detach()) for p, x in layers.items()}
         return Adapter("frozen", detached, self.base.fingerprint)
 
@@ -197,52 +147,3 @@ class Learner:
         finally:
             for handle in handles:
                 handle.remove()
-
-
-def _compressed(keys: Tensor, values: Tensor, rank: int) -> Tensor:
-    """Return values (passages, tokens, d_out) whose updates are nearly the best of a rank.
-
-    Truncating an update's singular values is projecting what it puts out on its first left
-    singular vectors. Those are taken as they are: gradients flow through what is projected.
-    """
-    with torch.no_grad():
-        first = leading_outputs(keys.float(), values.float().mT, rank).to(values.dtype)
-    return (values @ first) @ first.mT
-
-
-def _new_lora(base: BaseModel, blocks: range, rank: int, seed: int) -> dict[str, LoraLayer]:
-    """Return factors for all linear layers of some blocks, whose products are zero."""
-    generator = torch.Generator().manual_seed(seed)
-    inside = {
-        id(module): module
-        for block in decoder_layers(base.model)[blocks.start : blocks.stop]
-        for module in block.modules()
-        if isinstance(module, nn.Linear)
-    }
-    return {
-        path: LoraLayer(
-            torch.randn(rank, module.in_features, generator=generator)
-            / math.sqrt(module.in_features),
-            torch.zeros(module.out_features, rank),
-        )
-        for path, module in base.model.named_modules()
-        if id(module) in inside and isinstance(module, nn.Linear)
-    }
-
-
-def _reshaped(old: AssociativeHypernetwork, new: AssociativeHypernetwork) -> dict[str, Tensor]:
-    """Return the old network's weights in the new one's shape: fewer layers, more inputs."""
-    state, before = new.state_dict(), old.state_dict()
-    skipped = new.config.first_layer - old.config.first_layer
-    for name in state:
-        head, _, rest = name.partition(".")
-        if head in _PER_LAYER:
-            state[name] = before[f"{head}.{int(rest) + skipped}"]
-        elif head in (*_PER_LAYER_ROWS, *_PER_LAYER_BUFFERS, *_GATES):
-            state[name] = before[name][skipped:]
-        elif name == "input_proj.weight":
-            state[name] = torch.zeros_like(state[name])
-            state[name][:, : before[name].shape[1]] = before[name]
-        elif name in before:
-            state[name] = before[name]
-    return state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,8 @@ from hybridqa.training.config import LossConfig
 from hybridqa.training.learner import Learner
 
 _MASKED = -1e4
+_SHOWN = 16
+"""Likeliest tokens of a soft target, as in Doc-to-LoRA."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ def learn(learner: Learner, batch: Batch, weights: LossConfig) -> tuple[Tensor, 
     span, place = span_loss(learner, batch, written, asked, weights.first_token)
     foreign = foreign_loss(learner, batch, states)
     total = answers + weights.span * span + weights.foreign * foreign
+    if batch.shown is not None:
+        total = total + weights.soft * soft_loss(learner, batch, batch.shown, states)
     told = Marks(
         *marks,
         place=place,
@@ -85,7 +90,8 @@ def span_loss(
     passage, for an answer's first token and by the last target layer, is the right one.
     """
     row, place = batch.lookups.T
-    if not len(row):
+    temperatures = learner.span_temperatures
+    if not len(row) or not temperatures:
         return batch.labels.new_zeros((), dtype=torch.float), 0.0
     rows, tokens = batch.chunk_mask.shape
     dead = (batch.chunk_mask == 0).reshape(1, -1)
@@ -97,7 +103,7 @@ def span_loss(
     scores = total
     for n, inputs in enumerate(asked):
         keys = written[0][n].reshape(rows * tokens, -1).to(inputs.dtype)
-        temperature = torch.exp(learner.network.span_temperature[n].float())
+        temperature = torch.exp(temperatures[n].float())
         scores = ((inputs[row, place] @ keys.T).float() * temperature).masked_fill(dead, _MASKED)
         found = scores.masked_fill(~right, _MASKED).logsumexp(-1) - scores.logsumexp(-1)
         total = total - (found * weight).sum() / weight.sum() / len(asked)
@@ -106,14 +112,37 @@ def span_loss(
     return total, float(hit.mean()) if len(hit) else 0.0
 
 
+def soft_loss(learner: Learner, batch: Batch, shown: Batch, states: Tensor) -> Tensor:
+    """Return how far answers are from those of the model that has the passages in its prompts.
+
+    The cross-entropy with its likeliest tokens, by their shares among themselves.
+
+    Args:
+        learner: Wears its teacher for the latter.
+        batch: Without the passages.
+        shown: The same questions, with them.
+        states: Of `batch`.
+    """
+    with torch.no_grad():
+        reading, _ = learner.ask(shown, None, learner.teacher)
+        target = learner.logits(reading[(shown.labels != NOTHING) & ~shown.foreign])
+        likeliest, tokens = target.topk(min(_SHOWN, target.shape[-1]), -1)
+        share = likeliest.softmax(-1)
+    said = learner.logits(states[(batch.labels != NOTHING) & ~batch.foreign]).log_softmax(-1)
+    return -(share * said.gather(-1, tokens)).sum(-1).mean()
+
+
 def foreign_loss(learner: Learner, batch: Batch, states: Tensor) -> Tensor:
     """Return how far a passage's update changes answers to questions on others; KL in nats."""
     rows = batch.foreign.any(-1)
     if not rows.any():
         return states.new_zeros((), dtype=torch.float)
-    alone = Batch(
-        **{n: t[rows] if t.shape[:1] == rows.shape else t for n, t in vars(batch).items()}
-    )
+    kept: dict[str, Any] = {
+        name: tensor[rows] if tensor.shape[:1] == rows.shape else tensor
+        for name, tensor in vars(batch).items()
+        if isinstance(tensor, Tensor)
+    }
+    alone = Batch(**kept)
     with torch.no_grad():
         without, _ = learner.ask(alone, None)
         target = learner.logits(without[alone.foreign]).log_softmax(-1)

@@ -44,15 +44,33 @@ def training_run(plan: TrainConfig, folder: Path, resume: bool) -> Run:
 
 def _course(plan: TrainConfig, base: BaseModel) -> Course:
     from hybridqa.stores.task_adapters import load_task_adapter
-    from hybridqa.training.associative import AssociativeCourse
-    from hybridqa.training.learner import Learner
+    from hybridqa.training.associative import AssociativeLearner
+    from hybridqa.training.internalizing import HypernetworkCourse
+    from hybridqa.training.perceiver import PerceiverLearner
     from hybridqa.training.reading import ReaderCourse
 
     def start(embedded: str) -> Path:
         return EMBEDDED_CHECKPOINTS / embedded if plan.start == "embedded" else Path(plan.start)
 
+    task = EMBEDDED_CHECKPOINTS / "reader"
+    if plan.task_adapter not in (None, "embedded"):
+        task = Path(plan.task_adapter)
+    if plan.perceiver is not None:
+        folder = None if plan.start == "embedded" else Path(plan.start)
+        return HypernetworkCourse(
+            PerceiverLearner.start(
+                folder, base, plan.perceiver, plan.passage_tokens, task, plan.seed
+            ),
+            plan,
+        )
     if plan.network is None:
         reader = load_task_adapter(start("reader"), base.fingerprint)
         return ReaderCourse(base, reader.layers, plan)
-    learner = Learner.start(start("associative"), base, plan.network, plan.seed)
-    return AssociativeCourse(learner, plan)
+    learner = AssociativeLearner.start(
+        start("associative"),
+        base,
+        plan.network,
+        plan.seed,
+        None if plan.task_adapter is None else task,
+    )
+    return HypernetworkCourse(learner, plan)

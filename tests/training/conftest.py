@@ -12,8 +12,8 @@ from hybridqa.internalize.checkpoint import save_checkpoint
 from hybridqa.models.base import BaseModel
 from hybridqa.stores.peft_folder import write_peft
 from hybridqa.testing import tiny_model, tiny_network
+from hybridqa.training.associative import AssociativeLearner
 from hybridqa.training.config import TrainConfig
-from hybridqa.training.learner import Learner
 from hybridqa.types import LoraLayer
 
 PASSAGES = [
@@ -81,5 +81,5 @@ def plan(settings: dict[str, object], start: Path) -> TrainConfig:
 
 
 @pytest.fixture
-def learner(base: BaseModel, plan: TrainConfig) -> Learner:
-    return Learner.start(Path(plan.start), base, plan.network, seed=0)
+def learner(base: BaseModel, plan: TrainConfig) -> AssociativeLearner:
+    return AssociativeLearner.start(Path(plan.start), base, plan.network, seed=0)

@@ -13,11 +13,11 @@ from hybridqa.errors import ConfigError
 from hybridqa.internalize.associative import AssociativeInternalizer
 from hybridqa.internalize.compress import compress
 from hybridqa.models.base import BaseModel
-from hybridqa.training.associative import AssociativeCourse
+from hybridqa.training.associative import AssociativeLearner
 from hybridqa.training.batches import Lessons
 from hybridqa.training.config import SourceConfig, TrainConfig
-from hybridqa.training.learner import Learner
-from hybridqa.training.losses import answer_loss, foreign_loss, learn
+from hybridqa.training.internalizing import HypernetworkCourse
+from hybridqa.training.losses import answer_loss, foreign_loss, learn, soft_loss
 from hybridqa.training.run import Run, schedule
 from hybridqa.types import Chunk, Document
 
@@ -27,8 +27,8 @@ def finished(
 ) -> Run:
     """Train for some steps, or to the end."""
     plan = dataclasses.replace(plan, **changed)
-    learner = Learner.start(Path(plan.start), base, plan.network, seed=0)
-    run = Run(folder, AssociativeCourse(learner, plan), plan)
+    learner = AssociativeLearner.start(Path(plan.start), base, plan.network, seed=0)
+    run = Run(folder, HypernetworkCourse(learner, plan), plan)
     for number, _ in run.train():
         if number == steps:
             run.save()
@@ -41,7 +41,7 @@ def logged(folder: Path) -> list[dict[str, object]]:
 
 
 def test_everything_that_is_to_be_trained_gets_a_gradient(
-    base: BaseModel, plan: TrainConfig, learner: Learner
+    base: BaseModel, plan: TrainConfig, learner: AssociativeLearner
 ) -> None:
     with torch.no_grad():
         for parameter in learner.parameters().values():  # what is new is zero at first
@@ -62,15 +62,30 @@ def test_a_new_tower_changes_nothing_at_first(
     lessons = Lessons(base, plan)[0]
     bare = dataclasses.replace(plan.network, tower_first=0, tower_last=0)
     written = [
-        Learner.start(start, base, shape, seed=0).write(lessons) for shape in (plan.network, bare)
+        AssociativeLearner.start(start, base, shape, seed=0).write(lessons)
+        for shape in (plan.network, bare)
     ]
 
     for one, other in zip(*[keys + values for keys, values in written], strict=True):
         torch.testing.assert_close(one, other)
 
 
+def test_a_tower_can_be_left_out_again(
+    base: BaseModel, plan: TrainConfig, start: Path, tmp_path: Path
+) -> None:
+    run = finished(tmp_path / "run", base, plan)
+    bare = dataclasses.replace(plan.network, tower_first=0, tower_last=0)
+
+    written = AssociativeLearner.start(run.checkpoint, base, bare, seed=0).write(
+        Lessons(base, plan)[0]
+    )
+
+    assert all(bool(values.isfinite().all()) for values in written[1])
+    assert any(bool(values.any()) for values in written[1])
+
+
 def test_a_memory_of_nothing_changes_no_foreign_answer(
-    base: BaseModel, plan: TrainConfig, learner: Learner
+    base: BaseModel, plan: TrainConfig, learner: AssociativeLearner
 ) -> None:
     batch = next(b for b in map(Lessons(base, plan).__getitem__, range(9)) if b.foreign.any())
 
@@ -84,7 +99,7 @@ def test_a_memory_of_nothing_changes_no_foreign_answer(
 
 
 def test_foreign_questions_are_no_part_of_the_answers(
-    base: BaseModel, plan: TrainConfig, learner: Learner
+    base: BaseModel, plan: TrainConfig, learner: AssociativeLearner
 ) -> None:
     batch = next(b for b in map(Lessons(base, plan).__getitem__, range(9)) if b.foreign.any())
     labels = torch.where(batch.foreign, (batch.labels + 1) % 10, batch.labels)
@@ -104,9 +119,9 @@ def test_updates_are_compressed_in_training_as_they_are_afterwards(
 ) -> None:
     lessons = Lessons(base, plan)[0]
     whole, small = (
-        Learner.start(start, base, dataclasses.replace(plan.network, rank=rank), seed=0).write(
-            lessons
-        )
+        AssociativeLearner.start(
+            start, base, dataclasses.replace(plan.network, rank=rank), seed=0
+        ).write(lessons)
         for rank in (None, 3)
     )
 
@@ -204,7 +219,7 @@ def test_target_layers_that_the_start_lacks_are_refused(
     shape = dataclasses.replace(plan.network, first_layer=0)
 
     with pytest.raises(ConfigError, match="target layers 0 to 3"):
-        Learner.start(start, base, shape, seed=0)
+        AssociativeLearner.start(start, base, shape, seed=0)
 
 
 def test_what_a_run_leaves_internalizes_documents(
@@ -224,3 +239,52 @@ def test_what_a_run_leaves_internalizes_documents(
 
     assert set(made.adapter.layers) == {f"model.layers.{n}.mlp.down_proj" for n in (2, 3)}
     assert all(float(layer.up.norm()) > 0 for layer in made.adapter.layers.values())
+
+
+def test_a_fresh_network_keeps_what_was_counted_and_nothing_that_was_learned(
+    base: BaseModel, plan: TrainConfig, start: Path, learner: AssociativeLearner
+) -> None:
+    shape = dataclasses.replace(plan.network, fresh=True)
+
+    fresh = AssociativeLearner.start(start, base, shape, seed=0).network
+    again = AssociativeLearner.start(start, base, shape, seed=0).network
+
+    assert dict(fresh.named_buffers()).keys() >= {"whiten_basis", "key_scale"}
+    for name, buffer in learner.network.named_buffers():
+        torch.testing.assert_close(fresh.get_buffer(name), buffer)
+    assert not torch.allclose(fresh.key[0], learner.network.key[0])
+    for name, parameter in again.named_parameters():
+        torch.testing.assert_close(fresh.get_parameter(name), parameter)
+
+
+def test_a_model_with_the_passages_shows_how(
+    base: BaseModel, plan: TrainConfig, learner: AssociativeLearner
+) -> None:
+    plan = dataclasses.replace(plan, losses=dataclasses.replace(plan.losses, soft=1.0))
+    batch = next(b for b in map(Lessons(base, plan).__getitem__, range(9)) if b.foreign.any())
+    assert batch.shown is not None
+
+    with torch.no_grad():
+        shown, _ = learner.ask(batch.shown, None, learner.teacher)
+        states, _ = learner.ask(batch, learner.write(batch))
+        as_shown = float(soft_loss(learner, batch.shown, batch.shown, shown))
+        otherwise = float(soft_loss(learner, batch, batch.shown, states))
+        total, _ = learn(learner, batch, plan.losses)
+        without, _ = learn(learner, dataclasses.replace(batch, shown=None), plan.losses)
+
+    assert 0 < as_shown < otherwise
+    assert float(total - without) == pytest.approx(otherwise, rel=1e-3)
+
+
+def test_who_shows_does_not_learn(base: BaseModel, plan: TrainConfig, tmp_path: Path) -> None:
+    plan = dataclasses.replace(plan, losses=dataclasses.replace(plan.losses, soft=1.0))
+    learner = AssociativeLearner.start(Path(plan.start), base, plan.network, seed=0)
+    before = {p: x.up.clone() for p, x in learner.teacher.layers.items()}
+
+    run = Run(tmp_path / "run", HypernetworkCourse(learner, plan), plan)
+    for _ in run.train():
+        pass
+
+    for path, layer in learner.teacher.layers.items():
+        assert torch.equal(layer.up, before[path])
+    assert not torch.equal(learner.task_adapter.layers[path].up, before[path])

@@ -154,5 +154,5 @@ def test_a_run_that_was_cut_short_ends_as_one_that_was_not(
 def test_one_thing_is_trained_at_a_time(data: Path) -> None:
     told = {"sources": [{"path": str(data)}], "locator": {}, "reading": {}}
 
-    with pytest.raises(ConfigError, match="one of `network:`, `reading:` and `locator:`"):
+    with pytest.raises(ConfigError, match="one of `network:`, `perceiver:`"):
         validate(TrainConfig, told, "test")

@@ -155,5 +155,5 @@ def test_a_reader_is_trained_and_can_be_worn(
 
 
 def test_something_is_trained() -> None:
-    with pytest.raises(ConfigError, match="one of `network:`, `reading:` and `locator:`"):
+    with pytest.raises(ConfigError, match="one of `network:`, `perceiver:`"):
         validate(TrainConfig, {"sources": [{"path": "x"}]}, "train.yaml")
