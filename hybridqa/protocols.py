@@ -183,7 +183,8 @@ class Judge:
     """A model that is asked how likely it finds what a locator found."""
 
     prompt: Prompt
-    """After which it would say so; `quote_from` plays no part."""
+    """After which it would say so; `quote_from` plays no part. If it has passages, they are the
+    quoted texts, and those are read in which there is a place to be judged."""
     weight: float
     """Of the log-likelihood of an answer's tokens, end of sequence included."""
     texts: frozenset[int] | None = None
@@ -205,6 +206,8 @@ class Round:
     judges: Sequence[Judge] = ()
     sure: float = 0.0
     """An answer counts if its share is no less; or else the next round decides."""
+    keep: float = 0.0
+    """Share, of the likeliest place's, that a place must have to be weighed in the next round."""
 
 
 @dataclass(frozen=True, kw_only=True)

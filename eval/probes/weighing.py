@@ -28,7 +28,7 @@ from hybridqa.eval.grid import Grid
 from hybridqa.eval.metrics.text import token_f1
 from hybridqa.eval.probes.lab import Lab, told
 from hybridqa.internalize.locating import PLACES
-from hybridqa.internalize.weighing import Found, said_of, texts_for
+from hybridqa.internalize.weighing import Found, passed_on, prompt_for, said_of, texts_for
 from hybridqa.protocols import Judge, Judgement, Look
 from hybridqa.types import AdapterRecord, Hit
 from hybridqa.wiring import HybridQA
@@ -68,7 +68,7 @@ class WeighPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A question with two passages: its places, then that none of them is the answer."""
+    """A question with two passages: places in them, then that none of these is the answer."""
 
     features: Mapping[str, Sequence[float]]
     """By name, one a place and one for none."""
@@ -139,13 +139,13 @@ def run_weighing(
     Raises:
         InputError: There is no locator, or nothing to fit on.
     """
-    trials: list[Trial] = []
+    trials: list[tuple[Trial, Trial]] = []
     about: dict[str, Any] = {}
     for dataset in datasets:
         with scratch(config, open_home) as qa:
             about = Lab(qa).about()
             trials += _trials(qa, dataset, plan, progress)
-    answerable = sum(trial.answerable for trial in trials)
+    answerable = sum(located.answerable for located, _ in trials)
     if not answerable or answerable == len(trials):
         raise InputError(
             f"Of {len(trials)} trials {answerable} hold the answer; weights need some that do and "
@@ -155,7 +155,10 @@ def run_weighing(
         data=[dataset.name for dataset in datasets],
         questions=answerable,
         plan=plan,
-        fitted=[_fitted(ways, trials, plan.absent) for ways in Ways],
+        fitted=[
+            _fitted(ways, [trial[ways is not Ways.PLACES] for trial in trials], plan.absent)
+            for ways in Ways
+        ],
         about=about,
     )
 
@@ -186,7 +189,9 @@ def grid(report: WeighReport) -> Grid:
     )
 
 
-def _trials(qa: HybridQA, dataset: Dataset, plan: WeighPlan, progress: Progress) -> list[Trial]:
+def _trials(
+    qa: HybridQA, dataset: Dataset, plan: WeighPlan, progress: Progress
+) -> list[tuple[Trial, Trial]]:
     if qa.locator is None:
         raise InputError(
             "The config says `internalize: locator: null`, and places are what is weighed. Set it "
@@ -231,7 +236,8 @@ def _trial(
     hits: Sequence[Hit],
     records: Mapping[str, AdapterRecord | None],
     answerable: bool,
-) -> Trial | None:
+) -> tuple[Trial, Trial] | None:
+    """Return what is weighed by the locator, and what of it is left to be judged."""
     assert qa.locator is not None
     prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, qa.config.answer.max_tokens)
     texts = [hit.chunk.text for hit in hits]
@@ -244,28 +250,38 @@ def _trial(
     if not found:
         return None
     judging = best_shares([records[hit.chunk.document_id] for hit in hits], hits)
-    reading, *others = prompts.read(case.question, texts, True, judging=judging).rounds[-1].judges
-    features = {
-        "odds": [*(each.place.log_odds for each in found), 0.0],
-        "none": [0.0] * len(found) + [1.0],
-        "reader": _said(qa, reading, found),
-        "adapter": [0.0] * (len(found) + 1),
-        "bare": [0.0] * (len(found) + 1),
+    first, last = prompts.read(case.question, texts, True, judging=judging).rounds
+    left = passed_on(first, found)
+    reading, *others = last.judges
+    features = _of_places(left) | {
+        "reader": _said(qa, reading, left),
+        "adapter": [0.0] * (len(left) + 1),
+        "bare": [0.0] * (len(left) + 1),
     }
     for judge in others:
         name = "adapter" if judge.prompt.adapters else "bare"
-        said = _said(qa, judge, found)
+        said = _said(qa, judge, left)
         features[name] = [a + b for a, b in zip(features[name], said, strict=True)]
-    return Trial(
-        features=features,
-        f1=[max(token_f1(each.text, gold) for gold in case.answers) for each in found],
-        answerable=answerable,
-    )
+
+    def trial(places: Sequence[Found], features: Mapping[str, Sequence[float]]) -> Trial:
+        f1 = [max(token_f1(each.text, gold) for gold in case.answers) for each in places]
+        return Trial(features=features, f1=f1, answerable=answerable)
+
+    return trial(found, _of_places(found)), trial(left, features)
+
+
+def _of_places(found: Sequence[Found]) -> dict[str, list[float]]:
+    return {
+        "odds": [*(each.place.log_odds for each in found), 0.0],
+        "none": [0.0] * len(found) + [1.0],
+    }
 
 
 def _said(qa: HybridQA, judge: Judge, found: Sequence[Found]) -> list[float]:
     texts = texts_for(judge, found)
-    judgement = qa.generator.judge([judge.prompt], [texts])[0] if texts else Judgement((), 0)
+    judgement = (
+        qa.generator.judge([prompt_for(judge, found)], [texts])[0] if texts else Judgement((), 0)
+    )
     return said_of(judge, found, judgement)
 
 

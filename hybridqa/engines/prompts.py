@@ -16,12 +16,13 @@ from hybridqa.types import Adapter, AdapterRecord, Chunk, Places
 # How places are weighed: fitted by maximum likelihood of the right answer on 200 questions of XQuAD
 # and FairytaleQA's validation set, none of those that figures are measured on. Each was asked with
 # its passages and, at a twentieth of the weight, with others, where nothing is the right answer.
-_PLACES = Round(odds=0.60, nothing=-0.35, sure=0.4)
-"""By the locator alone. Where an answer is surer, its passages are not read."""
-_READ, _READER = Round(odds=0.42, nothing=0.04), 0.17
+_PLACES = Round(odds=0.60, nothing=-0.35, sure=0.4, keep=0.1)
+"""By the locator alone. Where an answer is surer, its passages are not read; of a passage whose
+places are all ten times less likely than the best, nothing is read in any case."""
+_READ, _READER = Round(odds=0.35, nothing=0.11), 0.17
 """By the reader, too, given the passages."""
-_BOTH, _BOTH_READER = Round(odds=0.42, nothing=0.35), 0.17
-_BOTH_ADAPTER, _BOTH_BARE = 0.05, -0.03
+_BOTH, _BOTH_READER = Round(odds=0.35, nothing=0.43), 0.17
+_BOTH_ADAPTER, _BOTH_BARE = 0.034, -0.022
 """By adapters, too: given none of the passages, less what the bare model thinks likely anyway."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hybridqa.models.generator import ABSTENTION
 from hybridqa.protocols import Generator, Judge, Judgement, Prompt, Round
@@ -43,19 +43,37 @@ def verdicts(
         generator: Judges, for all prompts together, those that no former round was sure about.
     """
     chosen: dict[int, Verdict] = {}
+    weighed = [found for _, found in asked]
     read = [0] * len(asked)
     number = 0
     while left := [n for n in range(len(asked)) if n not in chosen]:
         rounds = {n: asked[n][0].rounds[number] for n in left}
-        judged = _judged([(rounds[n], asked[n][1]) for n in left], generator)
+        judged = _judged([(rounds[n], weighed[n]) for n in left], generator)
         for n, (logits, tokens) in zip(left, judged, strict=True):
             read[n] += tokens
-            verdict = _verdict(asked[n][1], logits, read[n])
+            verdict = _verdict(weighed[n], logits, read[n])
             last = number + 1 == len(asked[n][0].rounds)
             if last or (verdict.found and verdict.share >= rounds[n].sure):
                 chosen[n] = verdict
+            weighed[n] = _likely(rounds[n], weighed[n], logits)
         number += 1
     return [chosen[n] for n in range(len(asked))]
+
+
+def passed_on(round_: Round, found: Sequence[Found]) -> list[Found]:
+    """Return the places that a round without judges leaves to be weighed in the next."""
+    return _likely(round_, found, _alone(round_, found))
+
+
+def _likely(round_: Round, found: Sequence[Found], logits: Sequence[float]) -> list[Found]:
+    of_places = logits[: len(found)]
+    least = max(of_places) + math.log(round_.keep) if round_.keep else -math.inf
+    return [each for each, logit in zip(found, of_places, strict=True) if logit >= least]
+
+
+def _alone(round_: Round, found: Sequence[Found]) -> list[float]:
+    """Return the logits of all that was found and of nothing, whatever judges say."""
+    return [*(round_.odds * each.place.log_odds for each in found), round_.nothing]
 
 
 def _judged(
@@ -68,12 +86,12 @@ def _judged(
         for m, judge in enumerate(round_.judges)
         if (texts := texts_for(judge, found))
     }
-    prompts = [rounds[n][0].judges[m].prompt for n, m in asked]
+    prompts = [prompt_for(rounds[n][0].judges[m], rounds[n][1]) for n, m in asked]
     judgements = generator.judge(prompts, list(asked.values())) if asked else []
     told = dict(zip(asked, judgements, strict=True))
     judged = []
     for n, (round_, found) in enumerate(rounds):
-        logits = [*(round_.odds * each.place.log_odds for each in found), round_.nothing]
+        logits = _alone(round_, found)
         tokens = 0
         for m, judge in enumerate(round_.judges):
             if (n, m) in told:
@@ -82,6 +100,13 @@ def _judged(
                 tokens += told[n, m].prompt_tokens
         judged.append((logits, tokens))
     return judged
+
+
+def prompt_for(judge: Judge, found: Sequence[Found]) -> Prompt:
+    """Return what a judge is asked after: of its passages, those in which something was found."""
+    where = {each.number for each in found}
+    passages = [text for n, text in enumerate(judge.prompt.passages) if n in where]
+    return replace(judge.prompt, passages=tuple(passages))
 
 
 def texts_for(judge: Judge, found: Sequence[Found]) -> list[str]:

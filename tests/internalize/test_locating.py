@@ -73,8 +73,10 @@ class Judging(FakeGenerator):
         super().__init__(lambda question, texts: "four")
         self.likely = likely
         self.judged: list[tuple[str, tuple[str, ...]]] = []
+        self.read: list[tuple[str, ...]] = []
 
     def judge(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[Judgement]:
+        self.read += [tuple(prompt.passages) for prompt in prompts]
         self.judged += [(p.question, tuple(a)) for p, a in zip(prompts, answers, strict=True)]
         return [
             Judgement([self.likely.get(" ".join(text.split()), -50.0) for text in each], 10)
@@ -168,6 +170,31 @@ def test_a_later_round_is_asked_only_where_a_former_is_not_sure(locator: TorchLo
     assert [each.prompt_tokens for each in made] == [0, 10, 10]
     assert [each.text for each in made[1:]] == [first[4], first[4]]
     assert len(model.judged) == 2
+
+
+def test_what_is_unlikely_is_neither_judged_nor_read(locator: TorchLocator) -> None:
+    looks = [locator.locate([Look("When?", text, 8)])[0] for text in PASSAGES]
+    odds = [max(place.odds for place in places) for places in looks]
+    best = odds.index(max(odds))
+    last = Round(odds=0.0, nothing=0.0, judges=[Judge(prompt=READING, weight=1.0)])
+
+    def heard(keep: float) -> tuple[tuple[str, ...], set[str]]:
+        model = Judging()
+        asked = asking(replace(ANY, sure=2.0, keep=keep), last)
+        LocatingGenerator(model, locator).generate([asked])
+        return model.read[0], set(model.judged[0][1])
+
+    assert heard(0.0) == (
+        PASSAGES,
+        {t for texts in places_of(locator) for t in texts} | {ABSTENTION},
+    )
+    likely = {
+        PASSAGES[n][place.start : place.end]
+        for n, places in enumerate(looks)
+        for place in places
+        if place.odds >= (min(odds) + max(odds)) / 2
+    }
+    assert heard((min(odds) / max(odds) + 1) / 2) == ((PASSAGES[best],), likely | {ABSTENTION})
 
 
 def test_where_nothing_can_be_found_the_model_answers(
