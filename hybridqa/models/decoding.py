@@ -144,9 +144,9 @@ class Batch:
     def judge(self, answers: Sequence[Sequence[Sequence[int]]]) -> list[list[float]]:
         """Read the prompts, and how likely each of their answers is; nothing can be read after it.
 
-        All answers to a prompt are read at once, each seeing the prompt and itself alone, in one
-        row and at the same positions: as the branches of a tree (SpecInfer, Miao et al. 2023, arXiv
-        2305.09781).
+        All answers to a prompt are read together with it, each seeing the prompt and itself alone,
+        in one row and at the same positions: as the branches of a tree (SpecInfer, Miao et al.
+        2023, arXiv 2305.09781).
 
         Args:
             answers: Token ids of each row's answers, none of them empty.
@@ -154,33 +154,36 @@ class Batch:
         Returns:
             The log-likelihood of each answer.
         """
-        first = self.read(keep=1)[:, -1]
         said = [[token for answer in row for token in answer[:-1]] for row in answers]
         after = [[token for answer in row for token in answer[1:]] for row in answers]
-        known, width = self._mask.shape[1], max(map(len, said))
-        following: list[list[float]] = [[] for _ in said]
-        if width:
-            seen = torch.zeros(len(said), width, known + width, dtype=torch.bool)
-            offsets = torch.zeros(len(said), width, dtype=torch.long)
-            for n, row in enumerate(answers):
-                at = 0
-                for length in (len(answer) - 1 for answer in row):
-                    branch = torch.ones(length, length, dtype=torch.bool).tril()
-                    seen[n, at : at + length, known + at : known + at + length] = branch
-                    offsets[n, at : at + length] = torch.arange(length)
-                    at += length
-            seen = seen.to(self._mask.device)
-            seen[:, :, :known] = self._mask.bool()[:, None]
-            self._ids = self._filled(said, width)
-            self._positions = self._positions[:, -1:] + 1 + offsets.to(self._positions.device)
-            prompts, self._mask = self._mask, seen[:, None]
-            likely = self.read(keep=width).gather(-1, self._filled(after, width)[:, :, None])
-            following = likely[:, :, 0].tolist()
-            self._mask = prompts  # whose keys and values can still be kept
+        (rows, prompt), known = self._ids.shape, self._mask.shape[1]
+        width = max(map(len, said))
+        seen = torch.zeros(rows, prompt + width, known + width, dtype=torch.bool)
+        offsets = torch.zeros(rows, width, dtype=torch.long)
+        seen[:, :prompt, known - prompt : known] = torch.ones(prompt, prompt).tril().bool()
+        seen[:, :prompt, : known - prompt] = seen[:, prompt:, :known] = True
+        for n, row in enumerate(answers):
+            at = 0
+            for length in (len(answer) - 1 for answer in row):
+                branch = slice(prompt + at, prompt + at + length)
+                own = slice(known + at, known + at + length)
+                seen[n, branch, own] = torch.ones(length, length).tril().bool()
+                offsets[n, at : at + length] = torch.arange(length)
+                at += length
+        seen = seen.to(self._mask.device)
+        seen[:, :, :known] &= self._mask.bool()[:, None]
+        seen.diagonal(known - prompt, 1, 2).fill_(True)  # padding, too, must see something
+        following = self._positions[:, -1:] + 1 + offsets.to(self._positions.device)
+        prompts, self._mask = self._mask, seen[:, None]
+        self._ids = torch.cat([self._ids, self._filled(said, width)], dim=1)
+        self._positions = torch.cat([self._positions, following], dim=1)
+        logprobs = self.read(keep=width + 1)
+        self._mask = prompts  # whose keys and values can still be kept
+        likely = logprobs[:, 1:].gather(-1, self._filled(after, width)[:, :, None])[:, :, 0]
         scores: list[list[float]] = []
-        for logprobs, row, rest in zip(first, answers, following, strict=True):
+        for first, row, rest in zip(logprobs[:, 0], answers, likely.tolist(), strict=True):
             ends = list(accumulate((len(answer) - 1 for answer in row), initial=0))
-            begun = logprobs[self._ids.new_tensor([answer[0] for answer in row])].tolist()
+            begun = first[self._ids.new_tensor([answer[0] for answer in row])].tolist()
             scores.append(
                 [b + sum(rest[i:j]) for b, (i, j) in zip(begun, pairwise(ends), strict=True)]
             )
