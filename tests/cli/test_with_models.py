@@ -136,6 +136,14 @@ def test_documents_and_adapters_are_listed_shown_and_exported(
     assert {path.name for path in folder.iterdir()} == exported
     again = cli("adapters", "export", adapter["id"][:8], folder, "--home", home)
     assert f"`{folder}` is there already. Name a new or empty folder" in again.error
+    gguf = tmp_path / "gguf"
+    cli("adapters", "export", adapter["id"][:8], gguf, "--format", "gguf", "--home", home)
+    assert [path.name for path in gguf.iterdir()] == ["adapter.gguf"]
+    both = cli(
+        *("adapters", "export", adapter["id"][:8], tmp_path / "no", "--home", home),
+        *("--format", "gguf", "--rank", "64"),
+    )
+    assert "A rank of 64 was given for the format `gguf`" in both.error
     for what in ("documents", "adapters"):
         assert "manual.txt" in cli(what, "list", "--home", home).out
 

@@ -1,12 +1,17 @@
+import copy
+import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from gguf import GGUFReader
 from peft import PeftModel
 
 from hybridqa.errors import AdapterError, AdapterMismatchError
-from hybridqa.internalize.export import export_stack
+from hybridqa.internalize.compress import compress
+from hybridqa.internalize.export import GGUF, export_gguf, export_stack
 from hybridqa.models.base import BaseModel
 from hybridqa.models.lora import stack, worn
 from hybridqa.stores.peft_folder import read_peft
@@ -134,3 +139,79 @@ def test_a_full_folder_is_not_overwritten(base: BaseModel, tmp_path: Path) -> No
 
     with pytest.raises(AdapterError, match="holds an adapter already"):
         export_stack(tmp_path, [adapter(base, SEVEN, rank=4)], base.name)
+
+
+def test_every_module_gets_the_rank_that_is_asked_for(base: BaseModel, tmp_path: Path) -> None:
+    task = adapter(base, SEVEN, rank=4, seed=1)
+    document = adapter(base, ("down_proj",), rank=8, first_layer=2, seed=2)
+    expected = worn_logits(base, [task, document])
+
+    export_stack(tmp_path / "wide", [task, document], base.name, rank=16)
+    export_stack(tmp_path / "narrow", [task, document], base.name, rank=3)
+
+    wide, narrow = (read_peft(tmp_path / name) for name in ("wide", "narrow"))
+    assert {layer.down.shape[0] for layer in wide.values()} == {16}
+    assert {layer.up.shape[1] for layer in narrow.values()} == {3}
+    worn = worn_logits(base, [Adapter("wide", wide, base.fingerprint)])
+    assert (worn - expected).abs().max() < 1e-4
+    told = json.loads((tmp_path / "wide/adapter_config.json").read_text())
+    assert (told["r"], told["rank_pattern"]) == (16, {})
+    path = "model.layers.3.mlp.down_proj"
+    whole = wide[path].up.float() @ wide[path].down.float()
+    best, _ = compress(wide[path].down, wide[path].up, 3)
+    missed = [
+        (whole - up.float() @ down.float()).norm()
+        for up, down in ((narrow[path].up, narrow[path].down), (best.up, best.down))
+    ]
+    assert missed[0] == pytest.approx(float(missed[1]), rel=0.02)
+
+
+def test_llama_cpp_finds_each_module_by_its_own_name(base: BaseModel, tmp_path: Path) -> None:
+    task = adapter(base, SEVEN, rank=4, seed=1)
+    document = adapter(base, ("down_proj",), rank=8, first_layer=2, seed=2)
+
+    export_gguf(tmp_path, [task, document], base)
+
+    assert [file.name for file in tmp_path.iterdir()] == [GGUF]
+    reader = GGUFReader(tmp_path / GGUF)
+    told = {name: field.contents() for name, field in reader.fields.items()}
+    assert (told["general.type"], told["adapter.type"]) == ("adapter", "lora")
+    assert told["general.architecture"] == "llama"
+    found = {tensor.name: torch.tensor(tensor.data).float() for tensor in reader.tensors}
+    assert len(found) == 2 * len(task.layers)
+    names = {"mlp.down_proj": "ffn_down", "self_attn.v_proj": "attn_v"}
+    for path, name in names.items():
+        layer = task.layers[f"model.layers.0.{path}"]
+        assert torch.equal(found[f"blk.0.{name}.weight.lora_a"], layer.down.float())
+        assert torch.equal(found[f"blk.0.{name}.weight.lora_b"], layer.up.float())
+    assert found["blk.3.ffn_down.weight.lora_a"].shape[0] == 12
+    # Within a head, llama.cpp rotates neighbours, where transformers rotates halves.
+    heads, up = (
+        base.model.config.num_attention_heads,
+        task.layers["model.layers.0.self_attn.q_proj"].up.float(),
+    )
+    size = len(up) // heads
+    order = [
+        h * size + half * size // 2 + n
+        for h in range(heads)
+        for n in range(size // 2)
+        for half in (0, 1)
+    ]
+    assert torch.equal(found["blk.0.attn_q.weight.lora_b"], up[order])
+
+
+def test_other_kinds_of_models_are_refused_for_llama_cpp(base: BaseModel, tmp_path: Path) -> None:
+    other = dataclasses.replace(base, model=copy.deepcopy(base.model))
+    other.model.config.model_type = "gemma2"
+
+    with pytest.raises(AdapterError, match="of the kind `gemma2`"):
+        export_gguf(tmp_path, [adapter(base, SEVEN, rank=4)], other)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_for_llama_cpp_is_not_written_over(base: BaseModel, tmp_path: Path) -> None:
+    (tmp_path / GGUF).write_text("mine")
+
+    with pytest.raises(AdapterError, match="is there already"):
+        export_gguf(tmp_path, [adapter(base, SEVEN, rank=4)], base)
+    assert (tmp_path / GGUF).read_text() == "mine"
