@@ -6,7 +6,7 @@ import tempfile
 import zipfile
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import FileResponse
@@ -80,16 +80,31 @@ def router(service: Service, access: Access) -> APIRouter:
         responses={
             **problems(404),
             200: {
-                "description": "A PEFT folder, zipped.",
+                "description": "A PEFT folder, or a GGUF file, zipped.",
                 "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
             },
         },
     )
-    def export_adapter(adapter_id: str, caller: Caller = Depends(access.reader)) -> FileResponse:
-        """Return an adapter with what lies under it, as `PeftModel.from_pretrained` loads it."""
+    def export_adapter(
+        adapter_id: str,
+        part: int | None = Query(None, ge=0, description="One of its shares, by number."),
+        rank: int | None = Query(None, ge=1, le=512, description="Of all modules; `peft` only."),
+        file_format: Literal["peft", "gguf"] = Query("peft", alias="format"),
+        caller: Caller = Depends(access.reader),
+    ) -> FileResponse:
+        """Return an adapter with what lies under it, as `PeftModel.from_pretrained` loads it.
+
+        Engines such as vLLM know one `rank` for all modules; `format=gguf` is for llama.cpp.
+        """
         folder = tempfile.TemporaryDirectory(prefix="hybridqa-export-")
         try:
-            record = caller.tenant.qa.export_adapter(adapter_id, Path(folder.name, "adapter"))
+            record = caller.tenant.qa.export_adapter(
+                adapter_id,
+                Path(folder.name, "adapter"),
+                part=part,
+                rank=rank,
+                file_format=file_format,
+            )
             packed = Path(folder.name, "adapter.zip")
             with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
                 for path in sorted(Path(folder.name, "adapter").iterdir()):

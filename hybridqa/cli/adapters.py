@@ -88,6 +88,10 @@ def export_adapter(
     folder: Annotated[
         Path, typer.Argument(metavar="DIR", parser=as_path, help="New folder to write.")
     ],
+    part: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="One of its parts, from 0 on (`adapters show`: shares)."),
+    ] = None,
     rank: Annotated[
         int | None,
         typer.Option(
@@ -104,10 +108,20 @@ def export_adapter(
     """Write an adapter, with the task adapter under it, for PEFT, vLLM or llama.cpp."""
     session = Session.of(context, home, config, as_json)
     with reported(session.json), session.open() as qa:
-        record = qa.export_adapter(adapter_id, folder, rank, file_format)
+        record = qa.export_adapter(
+            adapter_id, folder, part=part, rank=rank, file_format=file_format
+        )
 
         def render(console: Console) -> None:
             console.print(f"Wrote {record.id[:12]} to {folder}.", markup=False)
+            if part is None and len(record.shares) > 1:
+                console.print(
+                    f"It has {len(record.shares)} parts, each made of another piece of the "
+                    "document, which disturb each other; questions are answered here with one at a "
+                    "time. Export one by --part.",
+                    markup=False,
+                    highlight=False,
+                )
 
         session.show({"id": record.id, "folder": str(folder)}, render)
 

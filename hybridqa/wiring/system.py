@@ -155,6 +155,8 @@ class HybridQA:
         self,
         adapter_id: str,
         folder: str | Path,
+        *,
+        part: int | None = None,
         rank: int | None = None,
         file_format: str = "peft",
     ) -> AdapterRecord:
@@ -163,14 +165,18 @@ class HybridQA:
         Args:
             adapter_id: Its id.
             folder: New or empty.
+            part: Number, from 0, of the one of its `shares` that is written; by default all are.
+                Questions are answered here with one at a time: together they disturb each other.
             rank: Of every module, as in `export_stack`; for PEFT's format only.
             file_format: `peft`, or `gguf` for llama.cpp.
 
         Raises:
             UnknownAdapterError: There is none of that id.
-            InputError: The folder is there already and not empty, or there is no such format.
+            InputError: The folder is there already and not empty, or there is no such part or
+                format.
             AdapterError: It cannot be written in that format.
         """
+        from hybridqa.internalize.compress import take_shares
         from hybridqa.internalize.export import export_gguf, export_stack
 
         if file_format not in ("peft", "gguf"):
@@ -183,7 +189,14 @@ class HybridQA:
         record, folder = self.catalog.adapter(adapter_id), Path(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"`{folder}` is there already. Name a new or empty folder.")
-        stack = [self.adapters.load(record)]
+        parts = len(record.shares)
+        if part is not None and not 0 <= part < parts:
+            raise InputError(
+                f"Adapter `{record.id[:12]}` has {parts} parts, numbered from 0, and none is "
+                f"{part}. `hybridqa adapters show` lists them as its shares."
+            )
+        wanted = range(parts) if part is None else [part]
+        stack = [take_shares(self.adapters.load(record), wanted, parts)]
         if record.task_adapter_id is not None:
             if record.task_adapter_id not in self.task_adapters:
                 raise AdapterError(

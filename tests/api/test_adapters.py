@@ -193,3 +193,32 @@ def test_adapters_are_not_changed_by_other_methods(known: Serving) -> None:
     ]:
         assert known.client.request(method, path).status_code == 405, (method, path)
     assert lamps_adapter(known) == adapter
+
+
+def test_an_adapter_is_exported_as_other_engines_want_it(known: Serving) -> None:
+    adapter = lamps_adapter(known)
+
+    def exported(query: str) -> dict[str, bytes]:
+        response = known.client.post(f"/v1/adapters/{adapter}/export?{query}")
+        assert response.status_code == 200, response.text
+        with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
+            return {name: archive.read(name) for name in archive.namelist()}
+
+    assert json.loads(exported("rank=32&part=0")["adapter_config.json"])["r"] == 32
+    assert list(exported("format=gguf")) == ["adapter.gguf"]
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("part=7", "numbered from 0, and none is 7"),
+        ("rank=0", "rank"),
+        ("rank=64&format=gguf", "for `peft` only"),
+        ("format=onnx", "format"),
+    ],
+)
+def test_what_cannot_be_exported_is_told(known: Serving, query: str, told: str) -> None:
+    response = known.client.post(f"/v1/adapters/{lamps_adapter(known)}/export?{query}")
+
+    assert response.status_code == 422
+    assert told in response.text

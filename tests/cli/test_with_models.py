@@ -144,6 +144,10 @@ def test_documents_and_adapters_are_listed_shown_and_exported(
         *("--format", "gguf", "--rank", "64"),
     )
     assert "A rank of 64 was given for the format `gguf`" in both.error
+    part = cli(
+        "adapters", "export", adapter["id"][:8], tmp_path / "no", "--part", 9, "--home", home
+    )
+    assert "parts, numbered from 0, and none is 9" in part.error
     for what in ("documents", "adapters"):
         assert "manual.txt" in cli(what, "list", "--home", home).out
 
