@@ -8,9 +8,9 @@ llama.cpp with its server. `make vllm-check` and `make llamacpp-check` make thes
 
 Passages of the sample documents are internalized and exported; the engine loads the adapters, by
 their content addresses, and completes the same prompts greedily: wearing the right adapter,
-another's, and none, all in one process of the engine. vLLM runs in float32 as we do. llama.cpp runs
-the 4-bit file that the embedded model was made of, and rounds what enters its layers to 8 bits, so
-that close decisions may fall otherwise there.
+another's, and none, all in one process of the engine. All compute in float32; llama.cpp runs the
+file that the embedded model was made of, its weights no longer in 4 bits: else it would round what
+enters its layers to 8 bits, and half of the base model's own answers are others then.
 """
 
 from __future__ import annotations
@@ -146,7 +146,8 @@ def llamacpp(python: str, folder: Path, asked: Sequence[Asked]) -> Iterator[Say]
     """Start llama.cpp's server with all adapters, none of which is worn unless asked for."""
     adapters = _ids(asked)
     with tempfile.TemporaryDirectory(prefix="hybridqa-gguf-") as temporary:
-        model = download_gguf(Path(temporary))
+        model = Path(temporary, "float32.gguf")
+        _dequantized(download_gguf(Path(temporary)), model)
         files = [str(folder / adapter / GGUF) for adapter in adapters]
         with _process([python, "-c", _LLAMACPP, str(model), *files]) as process:
             assert process.stdout is not None
@@ -207,6 +208,27 @@ def main(arguments: Sequence[str]) -> None:
     alike, count = int(grid.rows[-1][2]), len(asked)
     if alike < _LEAST * count:
         raise HybridQAError(f"{count - alike} of {count} answers are others than ours.")
+
+
+def _dequantized(source: Path, target: Path) -> None:
+    """Write a GGUF model with all its weights in float32."""
+    import gguf
+    import numpy as np
+
+    reader = gguf.GGUFReader(source)
+    architecture = reader.fields["general.architecture"].contents()
+    writer = gguf.GGUFWriter(target, architecture)
+    for name, field in reader.fields.items():
+        if not name.startswith(("GGUF.", "general.architecture", "general.file_type")):
+            kind, *inner = field.types
+            writer.add_key_value(name, field.contents(), kind, inner[-1] if inner else None)
+    for tensor in reader.tensors:
+        weights = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        writer.add_tensor(tensor.name, weights.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def _ids(asked: Sequence[Asked]) -> list[str]:
