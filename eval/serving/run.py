@@ -20,6 +20,7 @@ from hybridqa.eval.bench import Progress, silent
 from hybridqa.eval.datasets import load
 from hybridqa.eval.filler import SAMPLE
 from hybridqa.eval.machine import machine
+from hybridqa.eval.serving.ceiling import ceiling
 from hybridqa.eval.serving.process import Asked, Load, Running, ask, drive, running, take_in
 from hybridqa.eval.speed.pairs import spread
 from hybridqa.eval.speed.report import Detail, SpeedReport, SpeedRow
@@ -75,6 +76,10 @@ def run_serving(
             if minutes:
                 rows += _soak(service, corpus, minutes * 60, progress, seed)
             model = _model(service)
+        progress("one process a core", 0, 1)
+        asked = [(d, q) for d, questions in corpus.questions.items() for q in questions[:_EACH]]
+        most = ceiling(settings, corpus.documents, asked)
+        rows = [_told(row, "process_a_core", most) for row in rows]
     return SpeedReport(
         rows=tuple(rows),
         skipped={},
@@ -192,6 +197,13 @@ def _throughput(service: Running, corpus: _Corpus, progress: Progress) -> list[S
             details={},
         ),
     ]
+
+
+def _told(row: SpeedRow, detail: str, value: float) -> SpeedRow:
+    """Return the row of the throughput with one more detail, any other as it is."""
+    if row.name != "throughput":
+        return row
+    return replace(row, details={**row.details, detail: round(value, 3)})
 
 
 def _soak(

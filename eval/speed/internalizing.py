@@ -8,6 +8,7 @@ from hybridqa.eval.speed.pairs import side_by_side, spread, timed
 from hybridqa.eval.speed.report import SpeedRow
 from hybridqa.eval.speed.workbench import Workbench
 from hybridqa.models.base import BaseModel
+from hybridqa.models.padding import padded
 
 
 def against_distillation(bench: Workbench) -> SpeedRow:
@@ -50,8 +51,8 @@ def against_forward(bench: Workbench) -> SpeedRow:
     The target is for the tokens in one piece, as they would stand in a prompt.
     """
     base, sequences = bench.qa.base, _sequences(bench)
-    whole = padded(base, [[token for sequence in sequences for token in sequence]])
-    pieces = padded(base, sequences)
+    whole = padded([[token for sequence in sequences for token in sequence]], base.device)
+    pieces = padded(sequences, base.device)
     bench.progress("internalizing", 0, 1)
     timings = side_by_side(
         {
@@ -89,14 +90,6 @@ def _size(bench: Workbench) -> str:
 def _sequences(bench: Workbench) -> list[list[int]]:
     tokenizer = bench.qa.base.tokenizer
     return [tokenizer(c.text, add_special_tokens=False)["input_ids"] for c in bench.chunks]
-
-
-def padded(base: BaseModel, sequences: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids and mask, padded on the right as the internalizer pads them."""
-    longest = max(map(len, sequences))
-    ids = torch.tensor([s + [0] * (longest - len(s)) for s in sequences], device=base.device)
-    mask = [[1] * len(s) + [0] * (longest - len(s)) for s in sequences]
-    return ids, torch.tensor(mask, device=base.device)
 
 
 def _forward(base: BaseModel, ids: torch.Tensor, mask: torch.Tensor) -> None:

@@ -11,8 +11,8 @@ import torch
 from hybridqa.errors import DocumentTooLongError
 from hybridqa.eval.filler import Filler
 from hybridqa.eval.probes.lab import configured
-from hybridqa.eval.speed.internalizing import padded
 from hybridqa.models.base import BaseModel
+from hybridqa.models.padding import padded
 from hybridqa.types import Chunk, Document, Internalized
 from hybridqa.wiring import HybridQA
 
@@ -62,7 +62,7 @@ class Passes:
             sequences = [base.plain_ids(chunk.text) for chunk in self.chunks]
             size = max(1, FORWARD_TOKENS // max(map(len, sequences)))
             batches = [
-                padded(base, sequences[n : n + size]) for n in range(0, len(sequences), size)
+                padded(sequences[n : n + size], base.device) for n in range(0, len(sequences), size)
             ]
             return lambda: _forward_all(base, batches)
         ids = base.plain_ids(self.document.text)

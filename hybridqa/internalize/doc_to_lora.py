@@ -21,8 +21,9 @@ from hybridqa.internalize.associative import TASK_ADAPTER
 from hybridqa.internalize.checkpoint import load_checkpoint
 from hybridqa.internalize.compress import compress
 from hybridqa.internalize.perceiver import Factors, PerceiverConfig, PerceiverHypernetwork
-from hybridqa.internalize.reading import chunk_ids, padded, states_of
+from hybridqa.internalize.reading import chunk_ids, states_of
 from hybridqa.models.base import BaseModel
+from hybridqa.models.padding import padded
 from hybridqa.models.targets import linear_paths
 from hybridqa.stores.peft_folder import adapter_id, document_origin
 from hybridqa.stores.task_adapters import load_task_adapter
@@ -137,7 +138,7 @@ class PerceiverInternalizer:
     @torch.no_grad()
     def _written(self, batch: Sequence[list[int]]) -> Factors:
         """Return the chunks' factors, their rows side by side: (rows, width) per target."""
-        ids, mask = padded(self._base, batch)
+        ids, mask = padded(batch, self._base.device)
         worn = [self.task_adapter] if self.task_adapter else []
         states = states_of(self._base, self._network.config, ids, mask, worn)
         if not self._low_memory:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hybridqa.models.base import BaseModel
 from hybridqa.models.lora import stack, worn
+from hybridqa.models.padding import padded
 from hybridqa.types import Adapter
 
 TOP = 16
@@ -95,12 +96,7 @@ def answer_logits(
     The model is locked for this one forward pass.
     """
     rows = [[*prompt, *answer[:-1]] for prompt, answer in zip(prompts, answers, strict=True)]
-    longest, device = max(map(len, rows)), base.device
-    # Padded on the left, so that all answers end in the last column.
-    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor(
-        [[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device
-    )
+    ids, mask = padded(rows, base.device, left=True)  # all answers end in the last column
     stacked = stack(base.model, [list(adapters)] * len(rows))
     keep = max(map(len, answers))
     with worn(base, stacked) as model:

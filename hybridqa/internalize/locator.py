@@ -30,6 +30,7 @@ from hybridqa.internalize.locator_network import (
 )
 from hybridqa.models.embedder import local_folder
 from hybridqa.models.fingerprint import fingerprint_weights
+from hybridqa.models.padding import padded
 from hybridqa.models.places import Piece, packed, unpacked
 from hybridqa.models.turns import Turns
 from hybridqa.protocols import Look
@@ -263,14 +264,6 @@ def question_ids(tokenizer: Any, question: str) -> list[int]:
     """Return a question's tokens, with the special ones."""
     ids = tokenizer(question, add_special_tokens=False, verbose=False)["input_ids"]
     return [tokenizer.cls_token_id, *ids[-_LONGEST_QUESTION:], tokenizer.sep_token_id]
-
-
-def padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return ids and mask, (rows, longest), padded on the right."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    return ids, (torch.arange(longest, device=device)[None] < lengths[:, None]).long()
 
 
 def load_encoder(name: str) -> tuple[Any, Any, str]:

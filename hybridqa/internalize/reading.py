@@ -66,14 +66,6 @@ def turn_ends(base: BaseModel) -> tuple[list[int], list[int]]:
     return _common(turns), _common([turn[::-1] for turn in turns])[::-1]
 
 
-def padded(base: BaseModel, chunks: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-    """Return token ids and mask of a batch, (chunks, tokens) each, padded on the right."""
-    longest = max(map(len, chunks))
-    ids = [chunk + [0] * (longest - len(chunk)) for chunk in chunks]
-    mask = [[1] * len(chunk) + [0] * (longest - len(chunk)) for chunk in chunks]
-    return torch.tensor(ids, device=base.device), torch.tensor(mask, device=base.device)
-
-
 def states_of(
     base: BaseModel,
     config: PerceiverConfig,

@@ -13,15 +13,13 @@ from torch import Tensor
 
 from hybridqa.models.base import BaseModel
 from hybridqa.models.lora import stack, worn
+from hybridqa.models.padding import PAD, padded
 from hybridqa.models.prefixes import Prefix
 from hybridqa.models.quote import Evidence, QuoteState
 from hybridqa.protocols import Prompt
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
-
-PAD = 0
-"""Stands where no token is; masked, so any will do."""
 
 
 @dataclass(eq=False)
@@ -100,7 +98,7 @@ class Batch:
         known = known or [None] * len(rows)
         lengths = [len(prefix.ids) if prefix else 0 for prefix in known]
         new = [row.prompt[length:] for row, length in zip(self.rows, lengths, strict=True)]
-        self._ids, fresh = _padded(base, new)
+        self._ids, fresh = padded(new, base.device, left=True)
         old = torch.zeros(len(rows), max(lengths), dtype=fresh.dtype, device=fresh.device)
         for n, length in enumerate(lengths):
             old[n, old.shape[1] - length :] = 1
@@ -274,14 +272,6 @@ def keeps_all(cache: DynamicCache) -> bool:
     from transformers.cache_utils import DynamicLayer
 
     return all(type(layer) is DynamicLayer for layer in cache.layers)
-
-
-def _padded(base: BaseModel, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Return token ids and mask, both (sequences, longest), padded on the left."""
-    longest = max(map(len, sequences))
-    ids = torch.tensor([[PAD] * (longest - len(s)) + list(s) for s in sequences])
-    mask = torch.tensor([[0] * (longest - len(s)) + [1] * len(s) for s in sequences])
-    return ids.to(base.device), mask.to(base.device)
 
 
 def _widened(tensor: Tensor, size: int, dim: int) -> Tensor:

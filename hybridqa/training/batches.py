@@ -16,6 +16,7 @@ from torch import Tensor
 from hybridqa.errors import ConfigError
 from hybridqa.models.base import BaseModel
 from hybridqa.models.generator import TorchGenerator
+from hybridqa.models.padding import padded
 from hybridqa.protocols import Prompt
 from hybridqa.training.config import TrainConfig
 from hybridqa.training.passages import (
@@ -193,7 +194,7 @@ class Lessons:
 
 def pack(examples: Sequence[Example], beginnings: Sequence[Sequence[int]]) -> Batch:
     """Lay out examples, each with at least one branch, and what each one's prompts begin with."""
-    chunk_ids, chunk_mask = _padded([e.chunk for e in examples])
+    chunk_ids, chunk_mask = padded([e.chunk for e in examples])
     tokens = chunk_ids.shape[1]
     rows, positions, segments, labels = [], [], [], []
     first: list[tuple[int, int]] = []
@@ -224,8 +225,8 @@ def pack(examples: Sequence[Example], beginnings: Sequence[Sequence[int]]) -> Ba
         positions.append(at)
         segments.append(segment)
         labels.append(due)
-    ids_tensor, mask = _padded(rows)
-    segment_tensor = _padded(segments)[0].masked_fill(mask == 0, -1)
+    ids_tensor, mask = padded(rows)
+    segment_tensor = padded(segments)[0].masked_fill(mask == 0, -1)
     same = segment_tensor[:, :, None] == segment_tensor[:, None, :]
     causal = torch.ones(mask.shape[1], mask.shape[1], dtype=torch.bool).tril()
     attention = (same | (segment_tensor == 0)[:, None, :]) & causal
@@ -236,21 +237,14 @@ def pack(examples: Sequence[Example], beginnings: Sequence[Sequence[int]]) -> Ba
         chunk_ids,
         chunk_mask,
         ids_tensor,
-        _padded(positions)[0],
+        padded(positions)[0],
         attention[:, None],
-        _padded(labels)[0].masked_fill(mask == 0, NOTHING),
+        padded(labels)[0].masked_fill(mask == 0, NOTHING),
         _marked(first, mask),
         _marked(foreign, mask),
         torch.tensor(lookups, dtype=torch.long).reshape(-1, 2),
         where,
     )
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    longest = max(map(len, rows))
-    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-    return ids, mask
 
 
 def _common(sequences: Sequence[Sequence[int]]) -> int:

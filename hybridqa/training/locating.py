@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hybridqa.internalize.locator import Tokenized, load_encoder, padded, question_ids, save_locator
+from hybridqa.internalize.locator import Tokenized, load_encoder, question_ids, save_locator
 from hybridqa.internalize.locator_network import LocatorConfig, LocatorNetwork, span_logits
 from hybridqa.models.base import torch_device
+from hybridqa.models.padding import padded
 from hybridqa.models.turns import Turns
 from hybridqa.training.ahead import Ahead
 from hybridqa.training.config import SourceConfig, TrainConfig

@@ -11,8 +11,9 @@ from hybridqa.internalize.associative import TASK_ADAPTER, Written
 from hybridqa.internalize.checkpoint import load_checkpoint
 from hybridqa.internalize.doc_to_lora import target_paths
 from hybridqa.internalize.perceiver import PerceiverConfig, PerceiverHypernetwork
-from hybridqa.internalize.reading import padded, states_of, turn_ends
+from hybridqa.internalize.reading import states_of, turn_ends
 from hybridqa.models.base import BaseModel
+from hybridqa.models.padding import padded
 from hybridqa.models.targets import linear_paths
 from hybridqa.stores.task_adapters import load_task_adapter
 from hybridqa.training.batches import Batch
@@ -106,7 +107,7 @@ class PerceiverLearner(Learner):
         """See `Learner.write`."""
         rows = zip(batch.chunk_ids.tolist(), batch.chunk_mask.sum(-1).tolist(), strict=True)
         turns = [[*self._before, *row[:length], *self._after] for row, length in rows]
-        ids, mask = padded(self.base, turns)
+        ids, mask = padded(turns, self.base.device)
         worn = [self._frozen(TASK_ADAPTER)]
         states = states_of(self.base, self.network.config, ids, mask, worn)
         return self.network.with_bias(*self.network(states, mask))  # in float32, as afterwards

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hybridqa.errors import ModelError
-from hybridqa.internalize.locator import Tokenized, TorchLocator, load_encoder, padded, save_locator
+from hybridqa.internalize.locator import Tokenized, TorchLocator, load_encoder, save_locator
 from hybridqa.internalize.locator_network import LocatorConfig, LocatorNetwork, span_logits
+from hybridqa.models.padding import padded
 from hybridqa.models.places import part, unpacked
 from hybridqa.protocols import Look
 from hybridqa.testing import tiny_encoder, tiny_locator

@@ -12,8 +12,9 @@ from hybridqa.internalize.checkpoint import checkpoint_kind, load_checkpoint, sa
 from hybridqa.internalize.doc_to_lora import PerceiverInternalizer, target_paths
 from hybridqa.internalize.hypernetwork import AssociativeConfig, AssociativeHypernetwork
 from hybridqa.internalize.perceiver import Factors, PerceiverConfig, PerceiverHypernetwork
-from hybridqa.internalize.reading import padded, states_of
+from hybridqa.internalize.reading import states_of
 from hybridqa.models.lora import stack, worn
+from hybridqa.models.padding import padded
 from hybridqa.models.states import hidden_states
 from hybridqa.models.targets import linear_paths
 from hybridqa.stores.peft_folder import write_peft
@@ -60,7 +61,7 @@ def network(seed: int = 0, **changes: Any) -> PerceiverHypernetwork:
 @torch.no_grad()
 def written(made: PerceiverHypernetwork) -> Factors:
     base = tiny_model()
-    ids, mask = padded(base, TOKENS)
+    ids, mask = padded(TOKENS)
     factors: Factors = made(states_of(base, made.config, ids, mask), mask)
     return factors
 
@@ -86,7 +87,7 @@ def test_one_row_of_keys_and_values_for_each_rank_of_each_target(changes: dict[s
 def test_padding_is_not_read() -> None:
     made, base = network(), tiny_model()
     keys, values = written(made)
-    ids, mask = padded(base, TOKENS[1:])
+    ids, mask = padded(TOKENS[1:])
 
     with torch.no_grad():
         alone = made(states_of(base, made.config, ids, mask), mask)
@@ -112,7 +113,7 @@ def test_a_new_network_changes_nothing_and_can_be_trained() -> None:
     base = tiny_model()
     torch.manual_seed(0)
     made = PerceiverHypernetwork(config())
-    ids, mask = padded(base, TOKENS)
+    ids, mask = padded(TOKENS)
     states = states_of(base, made.config, ids, mask)
     goals = [0.05 * torch.randn(2, 32, d_in) for d_in in (64, 32, 64, 32)]
     optimizer = torch.optim.Adam(made.parameters(), lr=3e-3)
@@ -258,7 +259,7 @@ def test_a_co_trained_task_adapter_is_worn_while_reading(tmp_path: Path) -> None
 
 def test_the_shared_model_is_left_whole_and_as_it_was() -> None:
     base = tiny_model()
-    ids, mask = padded(base, TOKENS)
+    ids, mask = padded(TOKENS)
     before = base.model(ids, attention_mask=mask).logits
     decoder = base.model.model
 
@@ -280,7 +281,7 @@ def test_the_shared_model_is_left_whole_and_as_it_was() -> None:
 
 def test_adapters_are_worn_while_states_are_made() -> None:
     base = tiny_model()
-    ids, mask = padded(base, TOKENS)
+    ids, mask = padded(TOKENS)
     layers = {"model.layers.0.mlp.down_proj": LoraLayer(torch.ones(1, 64), torch.ones(32, 1))}
     adapter = Adapter("a", layers, base.fingerprint)
     with torch.no_grad(), worn(base, stack(base.model, [[adapter]] * 2)) as model:
