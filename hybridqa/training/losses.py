@@ -11,13 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hybridqa.internalize.associative import Written
+from hybridqa.internalize.lessons import TOP
 from hybridqa.training.batches import NOTHING, Batch
 from hybridqa.training.config import LossConfig
 from hybridqa.training.learner import Learner
 
 _MASKED = -1e4
-_SHOWN = 16
-"""Likeliest tokens of a soft target, as in Doc-to-LoRA."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def soft_loss(learner: Learner, batch: Batch, shown: Batch, states: Tensor) -> T
     with torch.no_grad():
         reading, _ = learner.ask(shown, None, learner.teacher)
         target = learner.logits(reading[(shown.labels != NOTHING) & ~shown.foreign])
-        likeliest, tokens = target.topk(min(_SHOWN, target.shape[-1]), -1)
+        likeliest, tokens = target.topk(min(TOP, target.shape[-1]), -1)
         share = likeliest.softmax(-1)
     said = learner.logits(states[(batch.labels != NOTHING) & ~batch.foreign]).log_softmax(-1)
     return -(share * said.gather(-1, tokens)).sum(-1).mean()
