@@ -199,10 +199,13 @@ def _spell(text: str) -> tuple[str, list[int], list[int]]:
             kind = _Kind.LETTER  # a number is one word: "1,500.75", "10:15"
         if kind is _Kind.SPACE and previous is _Kind.SPACE:
             continue
-        if kind is _Kind.MARK:
-            kind = _Kind.OTHER if previous is _Kind.SPACE else previous
-        elif not previous is kind is _Kind.LETTER:
-            boundaries.append(size)
+        if kind is _Kind.MARK and previous is not _Kind.SPACE:
+            kind = previous
+        else:
+            if kind is _Kind.MARK:  # of no character: a word of its own
+                kind = _Kind.OTHER
+            if not previous is kind is _Kind.LETTER:
+                boundaries.append(size)
         spelled.append(spelling)
         offsets += [offset] * len(spelling)
         size += len(spelling)

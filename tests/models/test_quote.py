@@ -124,6 +124,16 @@ def evidence(*texts: str) -> Evidence:
     return Evidence(texts, VOCABULARIES["bytes"], whole=(ABSTENTION,))
 
 
+@pytest.mark.parametrize("text", ["\u0591", "tea \u0301\u0302 four"])
+def test_a_mark_that_belongs_to_no_character_is_a_word(text: str) -> None:
+    mark = text.split(" ")[-2 if " " in text else 0]
+
+    state = said(evidence(text), mark)
+
+    assert evidence(text).may_end(state)
+    assert evidence(text).text(state) == mark
+
+
 def test_offsets_are_those_of_the_original() -> None:
     text = "Für  den\n\tMüller:\r\n日本 zählt"
 
