@@ -20,7 +20,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -36,6 +35,7 @@ from hybridqa.eval.bench import scratch
 from hybridqa.eval.datasets import load
 from hybridqa.eval.filler import SAMPLE
 from hybridqa.eval.grid import Grid
+from hybridqa.eval.serving.process import ready, started
 from hybridqa.internalize.export import GGUF
 from hybridqa.models.fetch import download_gguf, fetch_embedded_model
 from hybridqa.models.generator import TorchGenerator
@@ -125,10 +125,11 @@ def vllm(python: str, model: Path, folder: Path, asked: Sequence[Asked]) -> Iter
     settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"}
     environment = {**os.environ, **settings, "HF_HUB_OFFLINE": "1"}
     with (
-        _process(command, environment) as process,
+        started(command, env=environment, stdout=sys.stderr) as process,
         httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=_START_S) as client,
     ):
-        _wait(client, process)
+        if not ready(client, "health", process, _START_S):
+            raise HybridQAError(f"vLLM did not get ready (exit code {process.poll()}).")
         for adapter in _ids(asked):
             told = {"lora_name": adapter, "lora_path": str(folder / adapter)}
             _post(client, "v1/load_lora_adapter", told)
@@ -149,7 +150,9 @@ def llamacpp(python: str, folder: Path, asked: Sequence[Asked]) -> Iterator[Say]
         model = Path(temporary, "float32.gguf")
         _dequantized(download_gguf(Path(temporary)), model)
         files = [str(folder / adapter / GGUF) for adapter in adapters]
-        with _process([python, "-c", _LLAMACPP, str(model), *files]) as process:
+        command = [python, "-c", _LLAMACPP, str(model), *files]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with started(command, **pipes) as process:
             assert process.stdout is not None
             url = process.stdout.readline().strip()
             if not url:
@@ -246,43 +249,9 @@ def _post(client: httpx.Client, path: str, told: dict[str, Any]) -> httpx.Respon
     return answer
 
 
-@contextmanager
-def _process(
-    command: Sequence[str], environment: dict[str, str] | None = None
-) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE if environment is None else sys.stderr,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
-
-
-def _wait(client: httpx.Client, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + _START_S
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            if client.get("health").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(1)
-    raise HybridQAError(f"vLLM did not get ready (exit code {process.poll()}).")
 
 
 if __name__ == "__main__":

@@ -38,10 +38,11 @@ def ceiling(settings: Path, documents: Sequence[Document], asked: Sequence[Asked
     """
     texts = [{"id": d.id, "text": d.text, "title": d.title, "source": ""} for d in documents]
     told = json.dumps({"documents": texts, "asked": list(asked)})
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    shared = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if shared else os.cpu_count() or 1
     one = _seconds(settings, told, [{}])
-    many = _seconds(settings, told, [{"OMP_NUM_THREADS": "1"}] * (cores or 1))
-    return (cores or 1) * one / many
+    many = _seconds(settings, told, [{"OMP_NUM_THREADS": "1"}] * cores)
+    return cores * one / many
 
 
 def _seconds(settings: Path, told: str, environments: Sequence[Mapping[str, str]]) -> float:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -51,19 +52,31 @@ def running(home: Path, config: Path | None = None) -> Iterator[Running]:
     """
     command = [sys.executable, "-m", "hybridqa", "--home", str(home), "--json"]
     command += ["--config", str(config)] if config else []
-    process = subprocess.Popen(
-        [*command, "serve", "--no-auth", "--port", "0"], stdout=subprocess.PIPE, text=True
-    )
-    try:
+    command += ["serve", "--no-auth", "--port", "0"]
+    with started(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         told = process.stdout.readline()
         service = Running(str(json.loads(told).get("url")) if told else "", process.pid)
-        if not told or not _ready(service, process):
-            raise HybridQAError(
-                f"`hybridqa serve` did not get ready within {_START_S:.0f} s (exit code "
-                f"{process.poll()}). Start it by hand to see why."
-            )
+        with service.client() as client:
+            if not told or not ready(client, "readyz", process, _START_S):
+                raise HybridQAError(
+                    f"`hybridqa serve` did not get ready within {_START_S:.0f} s (exit code "
+                    f"{process.poll()}). Start it by hand to see why."
+                )
         yield service
+
+
+@contextmanager
+def started(command: Sequence[str], **settings: Any) -> Iterator[subprocess.Popen[str]]:
+    """Start a server, and end it with the block.
+
+    Args:
+        command: As for `subprocess.Popen`.
+        settings: See there.
+    """
+    process = subprocess.Popen(command, text=True, **settings)
+    try:
+        yield process
     finally:
         process.terminate()
         try:
@@ -73,16 +86,16 @@ def running(home: Path, config: Path | None = None) -> Iterator[Running]:
             process.wait()
 
 
-def _ready(service: Running, process: subprocess.Popen[str]) -> bool:
-    until = time.monotonic() + _START_S
-    with service.client() as client:
-        while time.monotonic() < until and process.poll() is None:
-            try:
-                if client.get("readyz").status_code == 200:
-                    return True
-            except httpx.TransportError:
-                pass
-            time.sleep(0.2)
+def ready(client: httpx.Client, path: str, process: subprocess.Popen[str], seconds: float) -> bool:
+    """Tell whether a server answers at a path before some time is over or its process ends."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            if client.get(path).status_code == 200:
+                return True
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
     return False
 
 

@@ -41,6 +41,10 @@ class _Corpus:
     questions: Mapping[str, Sequence[str]]
     """By document, in a random order; none of them twice."""
 
+    def few(self) -> list[Asked]:
+        """Return the first questions about each document."""
+        return [(d, q) for d, questions in self.questions.items() for q in questions[:_EACH]]
+
 
 def run_serving(
     config: Config,
@@ -77,8 +81,7 @@ def run_serving(
                 rows += _soak(service, corpus, minutes * 60, progress, seed)
             model = _model(service)
         progress("one process a core", 0, 1)
-        asked = [(d, q) for d, questions in corpus.questions.items() for q in questions[:_EACH]]
-        most = ceiling(settings, corpus.documents, asked)
+        most = ceiling(settings, corpus.documents, corpus.few())
         rows = [_told(row, "process_a_core", most) for row in rows]
     return SpeedReport(
         rows=tuple(rows),
@@ -100,7 +103,7 @@ def _overhead(
 ) -> SpeedRow:
     """Ask the same questions over HTTP and in this process, by turns."""
     models = Models(config, config.serve.max_batch)
-    asked = [(d, q) for d, questions in corpus.questions.items() for q in questions[:_EACH]]
+    asked = corpus.few()
     seconds: dict[str, list[float]] = {"http": [], "in process": []}
     try:
         with HybridQA(home, config, models) as qa, service.client() as client:

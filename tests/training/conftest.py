@@ -13,8 +13,27 @@ from hybridqa.models.base import BaseModel
 from hybridqa.stores.peft_folder import write_peft
 from hybridqa.testing import tiny_model, tiny_network
 from hybridqa.training.associative import AssociativeLearner
+from hybridqa.training.batches import Lessons
 from hybridqa.training.config import TrainConfig
+from hybridqa.training.learner import Learner
+from hybridqa.training.losses import Marks, learn
 from hybridqa.types import LoraLayer
+
+
+def check_gradients(learner: Learner, base: BaseModel, plan: TrainConfig) -> Marks:
+    """Assert that all that is to be trained gets a gradient; return the marks of a batch."""
+    with torch.no_grad():
+        for parameter in learner.parameters().values():  # what is new is zero at first
+            parameter += 0.01 * torch.randn(parameter.shape)
+
+    loss, marks = learn(learner, Lessons(base, plan)[0], plan.losses)
+    loss.backward()
+
+    for name, parameter in learner.parameters().items():
+        assert parameter.grad is not None, name
+        assert float(parameter.grad.abs().sum()) > 0, name
+    return marks
+
 
 PASSAGES = [
     ("The office is closed on Wednesdays. Tea is served at four.", "When is tea?", "at four"),
