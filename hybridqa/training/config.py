@@ -163,7 +163,7 @@ class TrainConfig:
     Perceiver is shipped: it begins with random weights."""
     task_adapter: str | None = None
     """Folder of the task adapter that a hypernetwork begins with, by default its checkpoint's;
-    `embedded` is the shipped reader, with which a new Perceiver begins in any case."""
+    `embedded` is the shipped reader, with which a new Perceiver begins by default."""
     network: NetworkConfig | None = None
     """An associative hypernetwork to be trained, with the adapters that go with it."""
     perceiver: PerceiverShape | None = None

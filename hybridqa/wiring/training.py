@@ -52,11 +52,9 @@ def _course(plan: TrainConfig, base: BaseModel) -> Course:
     def start(embedded: str) -> Path:
         return EMBEDDED_CHECKPOINTS / embedded if plan.start == "embedded" else Path(plan.start)
 
-    task = EMBEDDED_CHECKPOINTS / "reader"
-    if plan.task_adapter not in (None, "embedded"):
-        task = Path(plan.task_adapter)
     if plan.perceiver is not None:
         folder = None if plan.start == "embedded" else Path(plan.start)
+        task = perceivers_task_adapter(plan)
         return HypernetworkCourse(
             PerceiverLearner.start(
                 folder, base, plan.perceiver, plan.passage_tokens, task, plan.seed
@@ -67,10 +65,20 @@ def _course(plan: TrainConfig, base: BaseModel) -> Course:
         reader = load_task_adapter(start("reader"), base.fingerprint)
         return ReaderCourse(base, reader.layers, plan)
     learner = AssociativeLearner.start(
-        start("associative"),
-        base,
-        plan.network,
-        plan.seed,
-        None if plan.task_adapter is None else task,
+        start("associative"), base, plan.network, plan.seed, _given(plan)
     )
     return HypernetworkCourse(learner, plan)
+
+
+def perceivers_task_adapter(plan: TrainConfig) -> Path:
+    """Return the folder of the task adapter that a Perceiver begins with."""
+    from hybridqa.internalize.associative import TASK_ADAPTER
+
+    own = None if plan.start == "embedded" else Path(plan.start) / TASK_ADAPTER
+    return _given(plan) or own or EMBEDDED_CHECKPOINTS / "reader"
+
+
+def _given(plan: TrainConfig) -> Path | None:
+    if plan.task_adapter == "embedded":
+        return EMBEDDED_CHECKPOINTS / "reader"
+    return None if plan.task_adapter is None else Path(plan.task_adapter)

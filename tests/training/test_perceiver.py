@@ -18,6 +18,8 @@ from hybridqa.training.internalizing import HypernetworkCourse
 from hybridqa.training.perceiver import PerceiverLearner
 from hybridqa.training.run import Run
 from hybridqa.types import Chunk, Document
+from hybridqa.wiring.models import EMBEDDED_CHECKPOINTS
+from hybridqa.wiring.training import perceivers_task_adapter
 from tests.training.conftest import check_gradients
 
 SHAPE = {
@@ -132,3 +134,20 @@ def test_layers_that_the_model_lacks_are_refused(settings: dict[str, object]) ->
 def test_only_one_thing_is_trained(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="give one of `network:`, `perceiver:`"):
         validate(TrainConfig, settings | {"perceiver": SHAPE, "reading": {}}, "test")
+
+
+@pytest.mark.parametrize(
+    ("folder", "task_adapter", "expected"),
+    [
+        ("embedded", None, EMBEDDED_CHECKPOINTS / "reader"),
+        ("embedded", "mine", Path("mine")),
+        ("run", None, Path("run") / TASK_ADAPTER),
+        ("run", "embedded", EMBEDDED_CHECKPOINTS / "reader"),
+    ],
+)
+def test_it_begins_with_the_task_adapter_that_it_was_trained_with_or_is_given(
+    plan: TrainConfig, folder: str, task_adapter: str | None, expected: Path
+) -> None:
+    plan = dataclasses.replace(plan, start=folder, task_adapter=task_adapter)
+
+    assert perceivers_task_adapter(plan) == expected
