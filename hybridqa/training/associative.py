@@ -130,21 +130,27 @@ class AssociativeLearner(Learner):
                 self._frozen(TASK_ADAPTER),
                 self.tower,
             )
-        if self._rank is None:
-            return keys, values
-        pairs = zip(keys, values, strict=True)
-        return keys, [_compressed(key, value, self._rank) for key, value in pairs]
+        return keys, values
+
+    def together(self, written: Written, count: int) -> Written:
+        """See `Learner.together`; each update is compressed, if any is."""
+        if self._rank is not None and self._rank < written[0][0].shape[1]:
+            written = _compressed(written, self._rank)
+        return super().together(written, count)
 
 
-def _compressed(keys: Tensor, values: Tensor, rank: int) -> Tensor:
-    """Return values (passages, tokens, d_out) whose updates are nearly the best of a rank.
+def _compressed(written: Written, rank: int) -> Written:
+    """Return updates of so many rows that are nearly the best of that rank.
 
     Truncating an update's singular values is projecting what it puts out on its first left
     singular vectors. Those are taken as they are: gradients flow through what is projected.
     """
-    with torch.no_grad():
-        first = leading_outputs(keys.float(), values.float().mT, rank).to(values.dtype)
-    return (values @ first) @ first.mT
+    keys, values = written
+    with torch.no_grad():  # of all layers at once
+        down, up = torch.cat(keys).float(), torch.cat(values).float().mT
+        first = leading_outputs(down, up, rank).to(values[0].dtype).chunk(len(keys))
+    compact = [(value @ f).mT @ key for key, value, f in zip(keys, values, first, strict=True)]
+    return compact, [f.mT for f in first]
 
 
 def _new_lora(base: BaseModel, blocks: range, rank: int, seed: int) -> dict[str, LoraLayer]:

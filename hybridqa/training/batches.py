@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from hybridqa.models.base import BaseModel
 from hybridqa.models.generator import TorchGenerator
 from hybridqa.models.padding import padded
 from hybridqa.protocols import Prompt
+from hybridqa.training.ahead import Sent
 from hybridqa.training.config import TrainConfig
 from hybridqa.training.passages import (
     Passage,
@@ -64,7 +66,7 @@ class Example:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class Batch(Sent):
     """Rows are passages."""
 
     chunk_ids: Tensor
@@ -87,10 +89,15 @@ class Batch:
     """(lookups, tokens), true for the passage's tokens before these; of the row's own passage."""
     shown: Batch | None = None
     """The same questions with the passage in their prompts, if the model is to show how."""
+    worn: int = 1
+    """Updates that each row wears: its own and those of the rows after it."""
 
     def to(self, device: torch.device) -> Batch:
         """Return the same on a device."""
-        return Batch(**{n: t.to(device) for n, t in vars(self).items() if t is not None})
+        moved: dict[str, Any] = {
+            n: t.to(device) for n, t in vars(self).items() if isinstance(t, Tensor | Batch)
+        }
+        return replace(self, **moved)
 
 
 class Tokens:
@@ -166,6 +173,8 @@ class Lessons:
         else:
             raise ConfigError("None of the questions of `sources:` is short enough. Give others.")
         batch = pack(examples, [self._tokens.beginning] * len(examples))
+        if rng.random() < self._config.tasks.several:
+            batch = replace(batch, worn=rng.randint(2, self._config.tasks.at_once))
         if not self._config.losses.soft:
             return batch
         openings = [self._tokens.opening(example.text) for example in examples]

@@ -98,6 +98,11 @@ class TasksConfig:
     """Passages of which only some sentences in a row are left, with what these answer."""
     thinned: _SHARE = 0.0
     """Questions that lose some of their words, so that none learns to know them by heart."""
+    several: _SHARE = 0.0
+    """Batches in which a passage's update is worn together with others': a hypernetwork must write
+    such as do not disturb each other, as the chunks of a long document must not."""
+    at_once: Annotated[int, Field(ge=2)] = 8
+    """Of `several`, updates that are worn at most; their number is drawn from 2 on."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -186,6 +191,8 @@ class TrainConfig:
     rate then falls by time."""
     ahead: Annotated[int, Field(ge=0)] = 0
     """Batches that a second thread has ready, wanted where a GPU would wait for them."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that make them in place of that thread."""
     warmup: _COUNT = 30
     decay: _SHARE = 0.25
     """Share of the steps, the last, in which the learning rates fall to zero along a line."""
@@ -200,6 +207,8 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.workers and not self.ahead:
+            raise ValueError("`workers:` make what is wanted next: give `ahead:`, too")
         kinds = (self.network, self.perceiver, self.reading, self.locator)
         if sum(each is not None for each in kinds) != 1:
             raise ValueError(

@@ -81,10 +81,10 @@ class HeldOut:
 
 def _arms(learner: Learner, batch: Batch) -> dict[str, Marks]:
     written = learner.write(batch)
-    keys, values = written
+    worn = keys, values = learner.together(written, 1)
     wrong = ([k.roll(1, 0) for k in keys], [v.roll(1, 0) for v in values])
     found = {}
-    for arm, memory in (("right", written), ("wrong", wrong), ("none", None)):
+    for arm, memory in (("right", worn), ("wrong", wrong), ("none", None)):
         states, asked = learner.ask(batch, memory)
         _, marks = answer_loss(learner, batch, states, 1.0)
         found[arm] = Marks(*marks)

@@ -14,6 +14,7 @@ from transformers import DynamicCache
 from hybridqa.models.base import BaseModel
 from hybridqa.models.generator import TorchGenerator
 from hybridqa.protocols import Prompt
+from hybridqa.training.ahead import Sent
 from hybridqa.training.batches import NOTHING
 
 _LONGEST_QUESTION = 80
@@ -38,7 +39,7 @@ class Group:
 
 
 @dataclass(frozen=True, eq=False)
-class ReadingBatch:
+class ReadingBatch(Sent):
     """Passages, a row each, and what is asked of a group of them, a row for each group."""
 
     passages: Tensor

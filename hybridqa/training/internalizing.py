@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from hybridqa.models.base import BaseModel
 from hybridqa.models.turns import Turns
-from hybridqa.training.ahead import Ahead
-from hybridqa.training.batches import Lessons
+from hybridqa.training.ahead import made_ahead
+from hybridqa.training.batches import Batch, Lessons
 from hybridqa.training.config import TrainConfig
 from hybridqa.training.course import Measured
 from hybridqa.training.evaluation import HeldOut
@@ -29,7 +30,7 @@ class HypernetworkCourse:
         """
         self._learner, self._losses = learner, config.losses
         self._lessons, self._held_out = Lessons(learner.base, config), HeldOut(learner, config)
-        self._ahead = Ahead(self._lessons.__getitem__, config.ahead)
+        self._ahead = made_ahead(config, self._lessons.__getitem__, _lessons)
 
     @property
     def turns(self) -> Turns:
@@ -61,3 +62,8 @@ class HypernetworkCourse:
     def write_checkpoint(self, folder: Path) -> None:
         """Write what `internalize: hypernetwork:` takes."""
         self._learner.save(folder)
+
+
+def _lessons(config: TrainConfig) -> Callable[[int], Batch]:
+    base = BaseModel.from_checkpoint(config.model, config.dtype, config.device)
+    return Lessons(base, config).__getitem__

@@ -23,6 +23,9 @@ from hybridqa.types import Adapter, LoraLayer
 class Learner(ABC):
     """Parameters are float32; the base model is frozen and keeps its dtype."""
 
+    _common_rows = 0
+    """Last rows of an update that those of all passages have."""
+
     def __init__(
         self,
         base: BaseModel,
@@ -61,6 +64,22 @@ class Learner(ABC):
             Keys (passages, rows, d_in) and values (passages, rows, d_out) of each of the layers
             that are changed. Row i of a layer's update: `values.T @ keys`.
         """
+
+    def together(self, written: Written, count: int) -> Written:
+        """Return what each passage wears: its own update and those of the passages after it.
+
+        Args:
+            written: See `write`.
+            count: Updates that are worn, at least 1.
+        """
+
+        def laid(rows: Tensor) -> Tensor:
+            own = rows[:, : rows.shape[1] - self._common_rows]
+            others = [own.roll(-n, 0) for n in range(1, min(count, len(rows)))]
+            return torch.cat([rows, *others], 1) if others else rows
+
+        keys, values = (list(map(laid, side)) for side in written)
+        return keys, values
 
     @property
     def span_temperatures(self) -> Sequence[Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from hybridqa.internalize.locator_network import LocatorConfig, LocatorNetwork, 
 from hybridqa.models.base import torch_device
 from hybridqa.models.padding import padded
 from hybridqa.models.turns import Turns
-from hybridqa.training.ahead import Ahead
+from hybridqa.training.ahead import made_ahead
 from hybridqa.training.config import SourceConfig, TrainConfig
 from hybridqa.training.course import Measured
 from hybridqa.training.losses import Marks
@@ -91,7 +91,7 @@ class LocatorCourse:
         }
         self._weights = [weight * len(near.passages) for weight, near in self._sources]
         self._pool = Pool(self._draw, lambda pair: len(pair[0].text), config.batch, config.seed)
-        self._ahead = Ahead(self._batch, config.ahead)
+        self._ahead = made_ahead(config, self.batch, _lessons)
 
     @property
     def passages(self) -> int:
@@ -133,7 +133,8 @@ class LocatorCourse:
         self._network.eval()
         return losses.mean(), _mean(losses.detach(), marks)
 
-    def _batch(self, step: int) -> list[Lesson]:
+    def batch(self, step: int) -> list[Lesson]:
+        """Return a step's, a function of its number alone."""
         rng = random.Random(f"{self._config.seed}/{step}")
         return [self._lesson(passage, near, rng) for passage, near in self._pool[step]]
 
@@ -273,6 +274,10 @@ class LocatorCourse:
     @property
     def _mixed(self) -> bool:
         return self._config.dtype == "bfloat16"
+
+
+def _lessons(config: TrainConfig) -> Callable[[int], list[Lesson]]:
+    return LocatorCourse(config).batch
 
 
 def token_spans(piece: Tokenized, text: str, answer: str, longest: int) -> list[tuple[int, int]]:

@@ -40,7 +40,7 @@ class Marks:
 def learn(learner: Learner, batch: Batch, weights: LossConfig) -> tuple[Tensor, Marks]:
     """Return the loss of a batch, with gradients, and its marks."""
     written = learner.write(batch)
-    states, asked = learner.ask(batch, written)
+    states, asked = learner.ask(batch, learner.together(written, batch.worn))
     answers, marks = answer_loss(learner, batch, states, weights.first_token)
     span, place = span_loss(learner, batch, written, asked, weights.first_token)
     foreign = foreign_loss(learner, batch, states)

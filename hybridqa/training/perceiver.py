@@ -40,7 +40,7 @@ class PerceiverLearner(Learner):
         """
         adapters = {TASK_ADAPTER: task_adapter}
         super().__init__(base, network, adapters, target_paths(base, network.config))
-        self.network = network
+        self.network, self._common_rows = network, network.config.rank
         self._before, self._after = turn_ends(base)
 
     @classmethod

@@ -8,7 +8,7 @@ a passage is read once and serves as the right one, as a distractor and as the w
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from hybridqa.models.base import BaseModel
 from hybridqa.models.generator import ABSTENTION
 from hybridqa.models.lora import stack, worn
 from hybridqa.models.turns import Turns
-from hybridqa.training.ahead import Ahead
+from hybridqa.training.ahead import made_ahead
 from hybridqa.training.batches import NOTHING
 from hybridqa.training.config import ReadingConfig, SourceConfig, TrainConfig
 from hybridqa.training.course import Measured
@@ -63,7 +63,7 @@ class ReaderCourse:
             (source.weight, Groups(_asked_about(source, config), config.reading))
             for source in config.sources
         ]
-        self._ahead = Ahead(self._batch, config.ahead)
+        self._ahead = made_ahead(config, self.batch, _batches)
         self._sets = {
             name: Groups(_asked_about(source, config), config.reading)
             for name, source in config.evaluation.sets.items()
@@ -95,7 +95,8 @@ class ReaderCourse:
         losses, right = self._read(batch)
         return losses.mean(), _marks(batch, losses.detach(), right)
 
-    def _batch(self, step: int) -> ReadingBatch:
+    def batch(self, step: int) -> ReadingBatch:
+        """Return a step's, a function of its number alone."""
         rng = random.Random(f"{self._config.seed}/{step}")
         weights = [weight * len(groups.passages) for weight, groups in self._sources]
         drawn = rng.choices(self._sources, weights, k=self._config.batch)
@@ -153,6 +154,11 @@ class ReaderCourse:
         head: Any = self._base.model.get_output_embeddings()
         logits, due = head(states[chosen]).float(), batch.labels[chosen]
         return F.cross_entropy(logits, due, reduction="none"), logits.argmax(-1) == due
+
+
+def _batches(config: TrainConfig) -> Callable[[int], ReadingBatch]:
+    base = BaseModel.from_checkpoint(config.model, config.dtype, config.device)
+    return ReaderCourse(base, {}, config).batch
 
 
 def _marks(batch: ReadingBatch, losses: Tensor, right: Tensor) -> Marks:

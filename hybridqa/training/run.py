@@ -152,8 +152,8 @@ class Run:
         self._optimizer.step()
         self._optimizer.zero_grad()
         kept = min(self._config.average, (self.step + 1) / (self.step + 10))
-        for name, parameter in self._course.parameters().items():
-            self._average[name].lerp_(parameter.detach(), 1 - kept)
+        now = [parameter.detach() for parameter in self._course.parameters().values()]
+        torch._foreach_lerp_(list(self._average.values()), now, 1 - kept)
         return marks
 
     @contextmanager

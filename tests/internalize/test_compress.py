@@ -1,10 +1,19 @@
 """Low-rank forms against torch's own singular value decomposition."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
-from hybridqa.internalize.compress import compress, compress_batch, stack_layers, take_shares
+from hybridqa.internalize.compress import (
+    by_cholesky,
+    by_householder,
+    compress,
+    compress_batch,
+    stack_layers,
+    take_shares,
+)
 from hybridqa.types import Adapter, LoraLayer
 
 SHAPES = [(5, 48, 32), (32, 48, 32), (70, 48, 32), (70, 24, 64)]
@@ -123,3 +132,26 @@ def test_shares_are_taken_out() -> None:
     assert torch.equal(taken.layers["a.b"].up, expected.up)
     assert (taken.model_fingerprint, take_shares(whole, [0, 1, 2], 3)) == ("model", whole)
     assert len({taken.id, whole.id, take_shares(whole, [1], 3).id}) == 3
+
+
+@pytest.mark.parametrize("orthonormal", [by_householder, by_cholesky])
+def test_a_basis_is_orthonormal_and_spans_the_columns(
+    orthonormal: Callable[[Tensor], Tensor],
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    columns = torch.randn(3, 40, 8, generator=generator) * torch.logspace(0, -2, 8)
+
+    basis = orthonormal(columns)
+
+    torch.testing.assert_close(basis.mT @ basis, torch.eye(8).expand(3, 8, 8), atol=1e-4, rtol=0)
+    torch.testing.assert_close(basis @ (basis.mT @ columns), columns, atol=1e-4, rtol=0)
+
+
+def test_cholesky_leaves_nothing_of_columns_that_others_span() -> None:
+    column = torch.arange(1.0, 6.0)[:, None]
+
+    basis = by_cholesky(torch.cat([column, torch.zeros_like(column)], 1))
+
+    assert bool(basis.isfinite().all())
+    torch.testing.assert_close(basis[:, 0], column[:, 0] / column.norm(), atol=1e-4, rtol=0)
+    assert not basis[:, 1].any()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hybridqa.errors import ConfigError
 from hybridqa.internalize.associative import AssociativeInternalizer
@@ -111,18 +112,52 @@ def test_updates_are_compressed_in_training_as_they_are_afterwards(
     base: BaseModel, plan: TrainConfig, start: Path
 ) -> None:
     lessons = Lessons(base, plan)[0]
-    whole, small = (
-        AssociativeLearner.start(
-            start, base, dataclasses.replace(plan.network, rank=rank), seed=0
-        ).write(lessons)
-        for rank in (None, 3)
-    )
+    shape = dataclasses.replace(plan.network, rank=3)
+    learner = AssociativeLearner.start(start, base, shape, seed=0)
+    whole = learner.write(lessons)
+    small = learner.together(whole, 1)
 
-    for keys, values, learned in zip(*whole, small[1], strict=True):
-        for key, value, found in zip(keys, values, learned, strict=True):
+    for rows in zip(*whole, *small, strict=True):
+        for key, value, down, up in zip(*rows, strict=True):
             due, _ = compress(key.detach(), value.detach().T, 3)
-            torch.testing.assert_close(found.T @ key, due.up @ due.down, rtol=0.02, atol=0.02)
-    assert all(values.requires_grad for values in small[1])
+            assert down.shape[0] == 3
+            torch.testing.assert_close(up.T @ down, due.up @ due.down, rtol=0.02, atol=0.02)
+    assert all(keys.requires_grad for keys in small[0])
+
+
+def test_updates_worn_together_add_up(
+    base: BaseModel, plan: TrainConfig, learner: AssociativeLearner
+) -> None:
+    batch = Lessons(base, plan)[0]
+    with torch.no_grad():
+        written = learner.write(batch)
+        worn = learner.together(written, 3)
+
+    for rows in zip(*written, *worn, strict=True):
+        own, found = ((values.mT @ keys) for keys, values in (rows[:2], rows[2:]))
+        torch.testing.assert_close(found, own + own.roll(-1, 0) + own.roll(-2, 0))
+
+
+def test_some_batches_wear_updates_together(base: BaseModel, plan: TrainConfig) -> None:
+    tasks = dataclasses.replace(plan.tasks, several=0.5, at_once=3)
+    lessons = Lessons(base, dataclasses.replace(plan, tasks=tasks))
+
+    assert {lessons[step].worn for step in range(20)} == {1, 2, 3}
+
+
+def test_batches_made_by_other_processes_are_the_same(
+    base: BaseModel, plan: TrainConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    base.model.save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+    by_others = dataclasses.replace(plan, model=str(folder), ahead=2, workers=2)
+
+    finished(tmp_path / "one", base, plan)
+    finished(tmp_path / "many", base, by_others)
+
+    one, many = (load_file(tmp_path / n / "state.safetensors") for n in ("one", "many"))
+    assert all(torch.equal(one[name], many[name]) for name in one)
 
 
 def test_training_lowers_the_loss(base: BaseModel, plan: TrainConfig, tmp_path: Path) -> None:
