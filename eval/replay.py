@@ -176,6 +176,7 @@ def _candidate(logged: LoggedCandidate) -> Candidate:
         rank=0,
         energy=0.0,
         shares=(),
+        good_shares=1,
         size_bytes=0,
         seconds=0.0,
         created_at=logged.ingested_at,

@@ -230,6 +230,9 @@ class AdapterRecord:
     An adapter may be worn in part: the shares of the spans that bear on a question. One span
     over the whole text means that it cannot be divided.
     """
+    good_shares: int
+    """Shares that may be worn at once: so many were measured to be as good together as alone. An
+    adapter of more is worn in part."""
     size_bytes: int
     seconds: float
     """Time that internalizing took."""
@@ -249,6 +252,8 @@ class Internalized:
     shares: Sequence[tuple[int, int]]
     """As in `AdapterRecord`."""
     seconds: float
+    good_shares: int = 1
+    """As in `AdapterRecord`."""
 
 
 @dataclass(frozen=True, kw_only=True)

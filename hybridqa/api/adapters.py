@@ -32,6 +32,7 @@ class AdapterBody(BaseModel):
     rank: int
     energy: float | None
     shares: list[tuple[int, int]]
+    good_shares: int
     size_bytes: int
     seconds: float | None
     created_at: datetime

@@ -114,11 +114,12 @@ def export_adapter(
 
         def render(console: Console) -> None:
             console.print(f"Wrote {record.id[:12]} to {folder}.", markup=False)
-            if part is None and len(record.shares) > 1:
+            if part is None and len(record.shares) > record.good_shares:
                 console.print(
                     f"It has {len(record.shares)} parts, each made of another piece of the "
-                    "document, which disturb each other; questions are answered here with one at a "
-                    "time. Export one by --part.",
+                    f"document. More than {record.good_shares} at a time disturb each other; "
+                    "questions are answered here with those that bear on them. Export one by "
+                    "--part.",
                     markup=False,
                     highlight=False,
                 )

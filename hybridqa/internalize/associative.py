@@ -148,6 +148,7 @@ class AssociativeInternalizer:
             rank=rank * len(groups),
             energy=sum(energies) / len(energies),
             shares=tuple((group[0].start, group[-1].end) for group in groups),
+            good_shares=max(1, self._network.config.good_chunks // together),
             seconds=time.perf_counter() - began,
         )
 

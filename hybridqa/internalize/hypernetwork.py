@@ -63,6 +63,8 @@ class AssociativeConfig:
     """Relative positions beyond this count as this."""
     max_chunk_tokens: _COUNT = 240
     """Longest chunk in training."""
+    good_chunks: _COUNT = 1
+    """Chunks whose updates were measured to be as good worn together as alone."""
     state_layer: _COUNT | None = None
     """Layer whose entering states are read; by default the first target layer."""
     tower_first: Annotated[int, Field(ge=0)] = 0

@@ -83,6 +83,7 @@ class RefinementInternalizer:
             rank=made.rank,
             energy=made.energy,
             shares=made.shares,
+            good_shares=made.good_shares,
             seconds=time.perf_counter() - began,
         )
 

@@ -110,6 +110,7 @@ class AdapterStore:
             rank=internalized.rank,
             energy=internalized.energy,
             shares=tuple(internalized.shares),
+            good_shares=internalized.good_shares,
             size_bytes=held_bytes(adapter),
             seconds=internalized.seconds,
             created_at=datetime.now(UTC),

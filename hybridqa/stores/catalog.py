@@ -25,7 +25,6 @@ from hybridqa.stores.database import Database
 from hybridqa.types import AdapterRecord, AdapterState, DocumentRecord
 
 _APPLICATION_ID = 0x48_79_51_41  # "HyQA"
-_VERSION = 1
 _SCHEMA = """
 CREATE TABLE documents (
     id TEXT PRIMARY KEY,
@@ -61,6 +60,7 @@ CREATE TABLE adapters (
 );
 CREATE INDEX adapters_by_document ON adapters (document_id, state)
 """
+_UPGRADES = ["ALTER TABLE adapters ADD COLUMN good_shares INTEGER NOT NULL DEFAULT 1"]
 
 
 class Catalog:
@@ -71,7 +71,7 @@ class Catalog:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._database = Database(Path(path), _APPLICATION_ID, _VERSION, _SCHEMA)
+        self._database = Database(Path(path), _APPLICATION_ID, _SCHEMA, _UPGRADES)
 
     def close(self) -> None:
         self._database.close()

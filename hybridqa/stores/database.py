@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -29,14 +29,16 @@ _REMEDIES = {
 class Database:
     """Opens or creates the file; hands out a connection for one read or one transaction."""
 
-    def __init__(self, path: Path, application_id: int, version: int, schema: str) -> None:
-        """Open `path`, creating `schema` in a new file.
+    def __init__(
+        self, path: Path, application_id: int, schema: str, upgrades: Sequence[str] = ()
+    ) -> None:
+        """Open `path`, creating the tables in a new file and upgrading those of an older one.
 
         Args:
             path: Its folder exists.
             application_id: Stamped into the file, so that foreign files are told apart.
-            version: Of `schema`.
-            schema: SQL statements, each ended by a semicolon.
+            schema: SQL statements, each ended by a semicolon: version 1.
+            upgrades: A statement from each version to the next.
 
         Raises:
             StoreError: Unreadable, foreign, damaged, or written by a newer version.
@@ -49,13 +51,14 @@ class Database:
             )
         try:
             with self._errors():
-                self._prepare(application_id, version, schema)
+                self._prepare(application_id, [schema, *upgrades])
         except BaseException:
             self._connection.close()
             raise
 
-    def _prepare(self, application_id: int, version: int, schema: str) -> None:
+    def _prepare(self, application_id: int, versions: Sequence[str]) -> None:
         """Refuse what is not ours before anything is written, then set up the connection."""
+        version = len(versions)
         found_id = self._pragma("application_id")
         found_version = self._pragma("user_version")
         tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -77,9 +80,10 @@ class Database:
         self._connection.execute("PRAGMA foreign_keys = ON")
         # Deleted text is overwritten, not just unlinked.
         self._connection.execute("PRAGMA secure_delete = ON")
-        if is_new:
+        if found_version < version:
             with self.write() as connection:
-                for statement in schema.split(";"):
+                missing = versions[self._pragma("user_version") :]  # none, if another was faster
+                for statement in ";".join(missing).split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {application_id}")
                 connection.execute(f"PRAGMA user_version = {version}")

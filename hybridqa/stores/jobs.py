@@ -27,7 +27,6 @@ from hybridqa.stores.job import Job, JobItem, JobState, Work
 __all__ = ["Job", "JobItem", "JobState", "JobStore", "Work"]
 
 _APPLICATION_ID = 0x48_79_51_4A  # "HyQJ"
-_VERSION = 1
 _SCHEMA = """
 CREATE TABLE jobs (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -83,7 +82,7 @@ class JobStore:
         folder = Path(folder)
         with disk_errors("create the folder", folder):
             folder.mkdir(exist_ok=True)
-        self._database = Database(folder / "jobs.sqlite", _APPLICATION_ID, _VERSION, _SCHEMA)
+        self._database = Database(folder / "jobs.sqlite", _APPLICATION_ID, _SCHEMA)
         self._keep = keep
         self._changed = threading.Condition()
         try:

@@ -70,6 +70,7 @@ def adapter(of: DocumentRecord) -> AdapterRecord:
         rank=32,
         energy=0.9,
         shares=((0, 10),),
+        good_shares=1,
         size_bytes=1,
         seconds=0.1,
         created_at=LONG_AGO,

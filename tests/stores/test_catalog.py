@@ -1,3 +1,4 @@
+import dataclasses
 import sqlite3
 import subprocess
 import sys
@@ -52,6 +53,7 @@ def adapter_record(text: str, number: int = 1, document_id: str = "a.md") -> Ada
         rank=8,
         energy=0.97,
         shares=((0, 10),),
+        good_shares=1,
         size_bytes=1000,
         seconds=0.5,
         created_at=NOON,
@@ -484,12 +486,29 @@ def test_a_database_of_another_program_is_refused_and_left_alone(tmp_path: Path)
     assert path.read_bytes() == before
 
 
+def test_a_catalog_of_an_older_version_is_upgraded(catalog: Catalog, tmp_path: Path) -> None:
+    ingest(catalog, "The warranty lasts 24 months.")
+    record = adapter_record("The warranty lasts 24 months.")
+    record = dataclasses.replace(record, good_shares=3)
+    catalog.put_adapter(record)
+    catalog.close()
+    with sqlite3.connect(tmp_path / "catalog.sqlite") as older:
+        older.execute("ALTER TABLE adapters DROP COLUMN good_shares")
+        older.execute("PRAGMA user_version = 1")
+    older.close()
+
+    for _ in range(2):  # the second time, nothing is left to be done
+        again = Catalog(tmp_path / "catalog.sqlite")
+        assert again.adapters() == [dataclasses.replace(record, good_shares=1)]
+        again.close()
+
+
 def test_a_newer_schema_is_refused(catalog: Catalog, tmp_path: Path) -> None:
     catalog.close()
     with sqlite3.connect(tmp_path / "catalog.sqlite") as other:
         other.execute("PRAGMA user_version = 99")
     other.close()
-    with pytest.raises(StoreError, match=r"schema 99.*up to 1\. Upgrade"):
+    with pytest.raises(StoreError, match=r"schema 99.*up to 2\. Upgrade"):
         Catalog(tmp_path / "catalog.sqlite")
 
 
