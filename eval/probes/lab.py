@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 import torch
 
 from hybridqa.config import Config
+from hybridqa.engines.prompts import BY_PLACES
 from hybridqa.errors import DocumentTooLongError, InputError, InternalizeError
 from hybridqa.eval.arms import ArmName, parse_arms
 from hybridqa.eval.asking import batches, generated
 from hybridqa.eval.machine import machine
 from hybridqa.eval.speed.storage import adapter_bytes
 from hybridqa.internalize.compress import take_shares
+from hybridqa.models.places import part
 from hybridqa.protocols import Generation, Internalizer, Prompt
 from hybridqa.types import Adapter, Document, Internalized
 from hybridqa.wiring import HybridQA
@@ -150,6 +152,29 @@ class Lab:
     def wearing(self, made: Made, question: str) -> Prompt:
         """Ask a document's adapter; the text is not in the prompt."""
         return self._prompt(question, self.worn(made, question))
+
+    def quoting(self, made: Made, question: str) -> Prompt:
+        """Ask for a quotation, which the locator finds in what is kept beside the adapter.
+
+        Raises:
+            InputError: Nothing is kept there.
+        """
+        places, shares = made.internalized.adapter.places, made.internalized.shares
+        if places is None:
+            raise InputError(
+                "The config says `internalize: locator: null`, so nothing is kept of a text that "
+                "could be quoted. Set it to `embedded`, or leave out `--quote`."
+            )
+        if self.wear is Wear.PART and len(shares) > 1:
+            hits = self.qa.config.answer.hits
+            found = self.qa.retriever.search(question, hits, [made.document.id])
+            places = part(places, [(hit.chunk.start, hit.chunk.end) for hit in found])
+        return replace(
+            self.wearing(made, question),
+            quote_from=(made.document.text,),
+            rounds=(BY_PLACES,),
+            places=(places,),
+        )
 
     def alone(self, question: str) -> Prompt:
         """Ask the model without any document."""

@@ -61,6 +61,8 @@ class NiahPlan:
     arms: Sequence[str] = ARMS
     filler: str = FillerKind.SAMPLE
     wear: str = Wear.WHOLE
+    quote: bool = False
+    """Whether answers of adapters are quotations, found in what is kept of the text beside them."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -286,7 +288,8 @@ class _Experiment:
         return made
 
     def _wearing(self, made: Made, number: int) -> Prompt:
-        return self._lab.wearing(made, self._needles[number].question)
+        wearing = self._lab.quoting if self._plan.quote else self._lab.wearing
+        return wearing(made, self._needles[number].question)
 
     def _reads(self, document: Document, number: int) -> Prompt:
         return self._lab.reads(self._needles[number].question, document)

@@ -104,6 +104,7 @@ def _caption(report: NiahReport) -> str:
     plan, made = report.plan, {text.tokens: text for text in report.texts if text.made}
     notes = [
         f"Trials of each cell: {plan.trials}, seed {plan.seed}, adapters worn: {plan.wear}, "
+        f"{'quoting' if plan.quote else 'wording their answers themselves'}, "
         f"filler: `{plan.filler}` ({report.distinct_tokens:,} tokens before any comes again); "
         f"{told(report.about)}."
     ]

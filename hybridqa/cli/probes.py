@@ -60,6 +60,9 @@ def niah(
         typer.Option(metavar="sample|noise", help="Prose of the sample documents, or RULER's."),
     ] = "sample",
     wear: WearOption = "whole",
+    quote: Annotated[
+        bool, typer.Option(help="Let adapters quote from what is kept beside them, as `ask` does.")
+    ] = False,
     seed: SeedOption = 0,
     out: Annotated[
         Path | None,
@@ -90,6 +93,7 @@ def niah(
             arms=comma_separated(arms),
             filler=filler,
             wear=wear,
+            quote=quote,
             seed=seed,
         )
         if out is not None:

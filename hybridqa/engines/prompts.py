@@ -16,7 +16,7 @@ from hybridqa.types import Adapter, AdapterRecord, Chunk, Places
 # How places are weighed: fitted by maximum likelihood of the right answer on 200 questions of XQuAD
 # and FairytaleQA's validation set, none of those that figures are measured on. Each was asked with
 # its passages and, at a twentieth of the weight, with others, where nothing is the right answer.
-_PLACES = Round(odds=0.60, nothing=-0.35, sure=0.4, keep=0.1)
+BY_PLACES = Round(odds=0.60, nothing=-0.35, sure=0.4, keep=0.1)
 """By the locator alone. Where an answer is surer, its passages are not read; of a passage whose
 places are all ten times less likely than the best, nothing is read in any case."""
 _READ, _READER = Round(odds=0.35, nothing=0.11), 0.17
@@ -80,7 +80,7 @@ class Prompts:
             question=question,
             adapters=self._worn(record, number),
             quote_from=None if quoted is None else (quoted,),
-            rounds=(_PLACES,) if places else (),
+            rounds=(BY_PLACES,) if places else (),
             places=(places,) if places else (),
             max_tokens=self._max_tokens,
             realm=self._realm,
@@ -117,7 +117,7 @@ class Prompts:
             reading = Prompt(
                 question=question, passages=passages, adapters=self._reading, realm=self._realm
             )
-            rounds = (_PLACES, self._weighed(reading, judging))
+            rounds = (BY_PLACES, self._weighed(reading, judging))
         return Prompt(
             question=question,
             passages=passages,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from hybridqa.config import AnswerConfig, Config, IndexConfig
@@ -15,6 +16,7 @@ from hybridqa.eval.folder import prepare_folder
 from hybridqa.eval.probes import niah_report
 from hybridqa.eval.probes.needles import KINDS, needles
 from hybridqa.eval.probes.niah import Cell, NiahPlan, NiahReport, run_niah
+from hybridqa.models.places import packed
 from hybridqa.testing import written_text
 from hybridqa.types import Document
 
@@ -127,6 +129,39 @@ def test_a_part_is_worn_as_the_engine_does(lab_homes: Any) -> None:
 
     run_niah(lab_homes.config, replace(plan, wear="whole"), open_home=lab_homes)
     assert len(written_text(lab_homes.generator.prompts[-1].adapters[0])) > 700
+
+
+def test_quotations_are_looked_for_where_the_index_finds_something(lab_homes: Any) -> None:
+    make = lab_homes.associative.internalize
+
+    def keep(document: Document, chunks: Any) -> Any:
+        made = make(document, chunks)
+        spans, yes = [(chunk.start, chunk.end) for chunk in chunks], [True] * len(chunks)
+        places = packed([torch.ones(3, 2)] * len(chunks), spans, yes, yes, "locator")
+        return replace(made, adapter=replace(made.adapter, places=places))
+
+    lab_homes.associative.internalize = keep
+    short = replace(lab_homes.config.answer, hits=1)
+    config = replace(lab_homes.config, index=IndexConfig(chunk_tokens=120), answer=short)
+    plan = replace(PLAN, tokens=[900], depths=[0.5], arms=["adapter"], quote=True)
+    for wear in ("part", "whole"):
+        run_niah(config, replace(plan, wear=wear), open_home=lab_homes)
+
+    part, whole = lab_homes.generator.prompts[:2], lab_homes.generator.prompts[2:]
+    assert len(whole) == 2
+    for prompt in (*part, *whole):
+        assert prompt.rounds
+        assert not prompt.passages
+    for few, many in zip(part, whole, strict=True):
+        assert len(few.places[0].scales) == 3 < len(many.places[0].scales)
+        (start, end), text = few.places[0].spans[1].tolist(), few.quote_from[0]
+        needle = next(n.value for n in needles(2, 0) if n.question == few.question)
+        assert needle in text[start:end]
+
+
+def test_quotations_need_places(lab_homes: Any) -> None:
+    with pytest.raises(InputError, match="locator: null"):
+        run_niah(lab_homes.config, replace(PLAN, quote=True), open_home=lab_homes)
 
 
 def test_equal_seeds_make_equal_trials(lab_homes: Any) -> None:
