@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hybridqa.types import Adapter, LoraLayer
 
-_POWER_ITERATIONS = 2
+_POWER_ITERATIONS = 1
 _OVERSAMPLING = 16
 _SHIFT, _SMALLEST = 1e-6, 1e-30
 
@@ -49,6 +49,7 @@ def compress_batch(
     """Return nearly the best rank-`rank` form of each `up[n] @ down[n]`.
 
     Within 0.1 % of the optimum's energy where the spectrum decays, as a document's does (tested).
+    What need not be exact is computed in the precision of the factors.
 
     Args:
         down: Shape (updates, terms, d_in).
@@ -60,15 +61,14 @@ def compress_batch(
         In float32, `down` of shape (updates, r, d_in), `up` of shape (updates, d_out, r) with
         r = `rank` or the largest rank possible, and the energy that each update keeps.
     """
-    down, up = down.float(), up.float()
     basis = leading_outputs(down, up, rank + _OVERSAMPLING, seed)
     # What is left is tall and thin; its QR leaves a core of width x width to decompose.
-    q_down, core = torch.linalg.qr(down.mT @ (up.mT @ basis))
+    q_down, core = torch.linalg.qr(down.float().mT @ (up.float().mT @ basis))
     u, s, vh = torch.linalg.svd(core.mT)
     u, s, vh = u[..., :rank], s[..., :rank], vh[..., :rank, :]
     root = s.sqrt()
     # |up @ down|^2 = <up^T up, down down^T>
-    totals = ((up.mT @ up) * (down @ down.mT)).sum((-2, -1))
+    totals = ((up.mT @ up).float() * (down @ down.mT)).sum((-2, -1))
     energies = [_kept(k, t) for k, t in zip(s.square().sum(-1), totals, strict=True)]
     return root[..., None] * (vh @ q_down.mT), (basis @ u) * root[..., None, :], energies
 
@@ -77,22 +77,22 @@ def leading_outputs(down: Tensor, up: Tensor, width: int, seed: int = 0) -> Tens
     """Return nearly the span of the first left singular vectors of each `up[n] @ down[n]`.
 
     Args:
-        down: Shape (updates, terms, d_in), float32.
+        down: Shape (updates, terms, d_in); products are made in its precision.
         up: Shape (updates, d_out, terms).
         width: At least 1.
         seed: Of the random probe.
 
     Returns:
-        Orthonormal columns, (updates, d_out, `width` or the largest rank possible).
+        Orthonormal columns in float32, (updates, d_out, `width` or the largest rank possible).
     """
     width = min(width, down.shape[1], down.shape[2], up.shape[1])
     generator = torch.Generator(device="cpu").manual_seed(seed)
     probe = torch.randn(down.shape[2], width, generator=generator).to(down)
     orthonormal = by_cholesky if probe.is_cuda else by_householder
-    basis = orthonormal(up @ (down @ probe))
+    basis = orthonormal((up @ (down @ probe)).float())
     for _ in range(_POWER_ITERATIONS):
-        across = orthonormal(down.mT @ (up.mT @ basis))
-        basis = orthonormal(up @ (down @ across))
+        across = orthonormal((down.mT @ (up.mT @ basis.to(up))).float())
+        basis = orthonormal((up @ (down @ across.to(down))).float())
     return basis
 
 

@@ -147,8 +147,8 @@ def _compressed(written: Written, rank: int) -> Written:
     """
     keys, values = written
     with torch.no_grad():  # of all layers at once
-        down, up = torch.cat(keys).float(), torch.cat(values).float().mT
-        first = leading_outputs(down, up, rank).to(values[0].dtype).chunk(len(keys))
+        found = leading_outputs(torch.cat(keys), torch.cat(values).mT, rank)
+        first = found.to(values[0].dtype).chunk(len(keys))
     compact = [(value @ f).mT @ key for key, value, f in zip(keys, values, first, strict=True)]
     return compact, [f.mT for f in first]
 

@@ -93,6 +93,19 @@ def test_terms_of_zeros_change_nothing() -> None:
     assert energies[0] == pytest.approx(energy, abs=1e-3)
 
 
+def test_half_precision_loses_little() -> None:
+    down, up = (each.bfloat16() for each in factors(70, 48, 32))
+
+    downs, ups, energies = compress_batch(down[None], up[None], 16)
+
+    _, energy = optimum(up.float() @ down.float(), 16)
+    assert downs.dtype == ups.dtype == torch.float32
+    error = (up.float() @ down.float() - ups[0] @ downs[0]).square().sum()
+    kept = 1 - float(error / (up.float() @ down.float()).square().sum())
+    assert kept == pytest.approx(energy, abs=1e-3)
+    assert energies[0] == pytest.approx(kept, abs=5e-3)
+
+
 def test_an_update_of_zeros_keeps_everything() -> None:
     layer, kept = compress(torch.zeros(3, 8), torch.zeros(4, 3), 2)
     downs, ups, energies = compress_batch(torch.zeros(2, 3, 8), torch.zeros(2, 4, 3), 2)
