@@ -40,7 +40,8 @@ class PerceiverLearner(Learner):
         """
         adapters = {TASK_ADAPTER: task_adapter}
         super().__init__(base, network, adapters, target_paths(base, network.config))
-        self.network, self._common_rows = network, network.config.rank
+        self.network = network
+        self._common_rows = network.config.rank if network.config.use_bias else 0
         self._before, self._after = turn_ends(base)
 
     @classmethod

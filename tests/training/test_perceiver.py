@@ -74,6 +74,23 @@ def test_a_new_one_changes_nothing(
     torch.testing.assert_close(with_it, without)
 
 
+def test_updates_worn_together_have_one_bias(
+    base: BaseModel, plan: TrainConfig, learner: PerceiverLearner
+) -> None:
+    with torch.no_grad():
+        for parameter in learner.parameters().values():
+            parameter += 0.1 * torch.randn(parameter.shape)
+        written = learner.write(Lessons(base, plan)[0])
+        worn = learner.together(written, 2)
+        bias = learner.network.bias()
+
+    for n, rows in enumerate(zip(*written, *worn, strict=True)):
+        own, found = (values.mT @ keys for keys, values in (rows[:2], rows[2:]))
+        common = (bias[1][n].mT @ bias[0][n]).detach()
+        assert float(common.norm()) > 0
+        torch.testing.assert_close(found, own + own.roll(-1, 0) - common, rtol=1e-4, atol=1e-4)
+
+
 def test_everything_that_is_to_be_trained_gets_a_gradient(
     base: BaseModel, plan: TrainConfig, learner: PerceiverLearner
 ) -> None:
