@@ -20,7 +20,7 @@ from hybridqa.eval.speed.storage import adapter_bytes
 from hybridqa.internalize.compress import take_shares
 from hybridqa.models.places import part
 from hybridqa.protocols import Generation, Internalizer, Prompt
-from hybridqa.types import Adapter, Document, Internalized
+from hybridqa.types import Adapter, Document, Hit, Internalized
 from hybridqa.wiring import HybridQA
 
 OpenHome = Callable[[Path, Config], HybridQA]
@@ -136,12 +136,10 @@ class Lab:
     def worn(self, made: Made, question: str) -> tuple[Adapter, ...]:
         """Return what is worn to answer a question from a document: task adapter, then its own."""
         adapter, shares = made.internalized.adapter, made.internalized.shares
-        if self.wear is Wear.PART and len(shares) > 1:
-            found = self.qa.retriever.search(question, 1, [made.document.id])
-            if found:
-                chunk = found[0].chunk
-                overlaps = [min(end, chunk.end) - max(start, chunk.start) for start, end in shares]
-                adapter = take_shares(adapter, [overlaps.index(max(overlaps))], len(shares))
+        if found := self._found(made, question, 1):
+            chunk = found[0].chunk
+            overlaps = [min(end, chunk.end) - max(start, chunk.start) for start, end in shares]
+            adapter = take_shares(adapter, [overlaps.index(max(overlaps))], len(shares))
         return (*made.under, adapter)
 
     @property
@@ -159,15 +157,14 @@ class Lab:
         Raises:
             InputError: Nothing is kept there.
         """
-        places, shares = made.internalized.adapter.places, made.internalized.shares
+        places = made.internalized.adapter.places
         if places is None:
             raise InputError(
                 "The config says `internalize: locator: null`, so nothing is kept of a text that "
                 "could be quoted. Set it to `embedded`, or leave out `--quote`."
             )
-        if self.wear is Wear.PART and len(shares) > 1:
-            hits = self.qa.config.answer.hits
-            found = self.qa.retriever.search(question, hits, [made.document.id])
+        found = self._found(made, question, self.qa.config.answer.hits)
+        if found is not None:
             places = part(places, [(hit.chunk.start, hit.chunk.end) for hit in found])
         return replace(
             self.wearing(made, question),
@@ -216,6 +213,12 @@ class Lab:
             },
             "machine": machine(str(base.device)),
         }
+
+    def _found(self, made: Made, question: str, count: int) -> list[Hit] | None:
+        """Search a document for what bears on a question; `None` where all of it is worn."""
+        if self.wear is Wear.WHOLE or len(made.internalized.shares) == 1:
+            return None
+        return self.qa.retriever.search(question, count, [made.document.id])
 
     def _prompt(
         self, question: str, adapters: Sequence[Adapter], passages: Sequence[str] = ()

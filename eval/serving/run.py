@@ -71,18 +71,17 @@ def run_serving(
     with tempfile.TemporaryDirectory(prefix="hybridqa-serving-") as folder:
         settings = Path(folder, "config.yaml")
         settings.write_text(_as_yaml(config), encoding="utf-8")
+        progress("one process a core", 0, 1)
+        most = ceiling(settings, corpus.documents, corpus.few())
         with running(Path(folder, "served"), settings) as service:
             progress("taking in documents", 0, 1)
             with service.client() as client:
                 take_in(client, corpus.documents)
             rows = [_overhead(config, Path(folder, "in-process"), service, corpus, progress)]
-            rows += _throughput(service, corpus, progress)
+            rows += _throughput(service, corpus, most, progress)
             if minutes:
                 rows += _soak(service, corpus, minutes * 60, progress, seed)
             model = _model(service)
-        progress("one process a core", 0, 1)
-        most = ceiling(settings, corpus.documents, corpus.few())
-        rows = [_told(row, "process_a_core", most) for row in rows]
     return SpeedReport(
         rows=tuple(rows),
         skipped={},
@@ -146,8 +145,10 @@ def _overhead(
     )
 
 
-def _throughput(service: Running, corpus: _Corpus, progress: Progress) -> list[SpeedRow]:
-    """Ask by one client and by sixteen, by turns.
+def _throughput(
+    service: Running, corpus: _Corpus, most: float, progress: Progress
+) -> list[SpeedRow]:
+    """Ask by one client and by sixteen, by turns; `most` is what `ceiling` says can be gained.
 
     Questions differ: one that the model must read for takes ten times as long as one whose answer
     is located. So each half of them is asked once by one client and once by sixteen.
@@ -178,6 +179,7 @@ def _throughput(service: Running, corpus: _Corpus, progress: Progress) -> list[S
             "p95_sixteen_ms": round(1e3 * p95, 1),
             "per_second_one": round(one.per_second, 3),
             "per_second_sixteen": round(many.per_second, 3),
+            "process_a_core": round(most, 3),
         }
     return [
         SpeedRow(
@@ -200,13 +202,6 @@ def _throughput(service: Running, corpus: _Corpus, progress: Progress) -> list[S
             details={},
         ),
     ]
-
-
-def _told(row: SpeedRow, detail: str, value: float) -> SpeedRow:
-    """Return the row of the throughput with one more detail, any other as it is."""
-    if row.name != "throughput":
-        return row
-    return replace(row, details={**row.details, detail: round(value, 3)})
 
 
 def _soak(

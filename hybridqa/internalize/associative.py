@@ -18,6 +18,7 @@ from hybridqa.internalize.compress import compress_batch
 from hybridqa.internalize.hypernetwork import AssociativeHypernetwork
 from hybridqa.models.base import BaseModel
 from hybridqa.models.capture import read
+from hybridqa.models.padding import padded
 from hybridqa.models.states import both_ways
 from hybridqa.stores.peft_folder import adapter_id, document_origin
 from hybridqa.stores.task_adapters import load_task_adapter
@@ -177,10 +178,7 @@ class AssociativeInternalizer:
             yield self._base.lock.run(partial(self._written, sequences[start : start + size]))
 
     def _written(self, batch: Sequence[list[int]]) -> Written:
-        longest = max(map(len, batch))
-        device = self._base.device
-        ids = torch.tensor([s + [0] * (longest - len(s)) for s in batch], device=device)
-        mask = torch.tensor([[1] * len(s) + [0] * (longest - len(s)) for s in batch], device=device)
+        ids, mask = padded(batch, self._base.device)
         with torch.inference_mode():
             return write(self._base, self._network, ids, mask, self.task_adapter, self._tower)
 

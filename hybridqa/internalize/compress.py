@@ -18,6 +18,7 @@ from hybridqa.types import Adapter, LoraLayer
 _POWER_ITERATIONS = 1
 _OVERSAMPLING = 16
 _SHIFT, _SMALLEST = 1e-6, 1e-30
+"""Of a Gram matrix's trace, and at least: what makes it surely positive."""
 
 
 def compress(down: Tensor, up: Tensor, rank: int) -> tuple[LoraLayer, float]:
@@ -73,7 +74,9 @@ def compress_batch(
     return root[..., None] * (vh @ q_down.mT), (basis @ u) * root[..., None, :], energies
 
 
-def leading_outputs(down: Tensor, up: Tensor, width: int, seed: int = 0) -> Tensor:
+def leading_outputs(
+    down: Tensor, up: Tensor, width: int, seed: int = 0, iterations: int = _POWER_ITERATIONS
+) -> Tensor:
     """Return nearly the span of the first left singular vectors of each `up[n] @ down[n]`.
 
     Args:
@@ -81,6 +84,7 @@ def leading_outputs(down: Tensor, up: Tensor, width: int, seed: int = 0) -> Tens
         up: Shape (updates, d_out, terms).
         width: At least 1.
         seed: Of the random probe.
+        iterations: Of the power method; more are wanted where all of `width` is kept.
 
     Returns:
         Orthonormal columns in float32, (updates, d_out, `width` or the largest rank possible).
@@ -90,7 +94,7 @@ def leading_outputs(down: Tensor, up: Tensor, width: int, seed: int = 0) -> Tens
     probe = torch.randn(down.shape[2], width, generator=generator).to(down)
     orthonormal = by_cholesky if probe.is_cuda else by_householder
     basis = orthonormal((up @ (down @ probe)).float())
-    for _ in range(_POWER_ITERATIONS):
+    for _ in range(iterations):
         across = orthonormal((down.mT @ (up.mT @ basis.to(up))).float())
         basis = orthonormal((up @ (down @ across.to(down))).float())
     return basis

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hybridqa.training.config import TrainConfig
+from hybridqa.training.config import EvaluationConfig, TrainConfig
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ def made_ahead(
     """
     if not config.workers:
         return Ahead(make, config.ahead)
-    alone = replace(config, device="cpu", ahead=0, workers=0)
+    alone = replace(config, device="cpu", ahead=0, workers=0, evaluation=EvaluationConfig())
     makers = ProcessPoolExecutor(
         config.workers, get_context("spawn"), initializer=_begin, initargs=(begin, alone)
     )

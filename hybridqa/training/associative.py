@@ -33,6 +33,9 @@ _KEY_STD, _VALUE_STD = 0.02, 0.05
 _COPYING, _COPY_SCALE, _COPY_GATE = 4, 0.15, 2.0
 _SPAN_TEMPERATURE = 8.0
 
+_POWER_ITERATIONS = 2
+"""Of compressing: one more than afterwards, when some directions more are looked at."""
+
 
 class AssociativeLearner(Learner):
     """Updates of a row a token of the passage."""
@@ -147,7 +150,8 @@ def _compressed(written: Written, rank: int) -> Written:
     """
     keys, values = written
     with torch.no_grad():  # of all layers at once
-        found = leading_outputs(torch.cat(keys), torch.cat(values).mT, rank)
+        down, up = torch.cat(keys), torch.cat(values).mT
+        found = leading_outputs(down, up, rank, iterations=_POWER_ITERATIONS)
         first = found.to(values[0].dtype).chunk(len(keys))
     compact = [(value @ f).mT @ key for key, value, f in zip(keys, values, first, strict=True)]
     return compact, [f.mT for f in first]

@@ -119,11 +119,9 @@ def test_updates_are_compressed_in_training_as_they_are_afterwards(
 
     for rows in zip(*whole, *small, strict=True):
         for key, value, down, up in zip(*rows, strict=True):
-            update = (value.T @ key).detach()
-            _, energy = compress(key.detach(), value.detach().T, 3)
-            lost = (update - (up.T @ down).detach()).square().sum() / update.square().sum()
+            due, _ = compress(key.detach(), value.detach().T, 3)
             assert down.shape[0] == 3
-            assert 1 - float(lost) == pytest.approx(energy, abs=0.01)
+            torch.testing.assert_close(up.T @ down, due.up @ due.down, rtol=0.02, atol=0.02)
     assert all(keys.requires_grad for keys in small[0])
 
 

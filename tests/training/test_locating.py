@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hybridqa.config import validate
 from hybridqa.errors import ConfigError
@@ -45,6 +46,14 @@ def finished(folder: Path, plan: TrainConfig, steps: int | None = None) -> Run:
             run.save()
             break
     return run
+
+
+def test_lessons_made_by_another_process_are_the_same(plan: TrainConfig, tmp_path: Path) -> None:
+    finished(tmp_path / "one", plan)
+    finished(tmp_path / "many", dataclasses.replace(plan, ahead=2, workers=1))
+
+    one, many = (load_file(tmp_path / n / "state.safetensors") for n in ("one", "many"))
+    assert all(torch.equal(one[name], many[name]) for name in one)
 
 
 def test_all_spans_of_whole_words_are_right(tmp_path: Path) -> None:

@@ -154,6 +154,23 @@ def test_a_reader_is_trained_and_can_be_worn(
     assert float(trained.layers["model.layers.1.self_attn.q_proj"].up.abs().sum()) > 0
 
 
+def test_a_readers_batches_can_be_made_by_another_process(
+    base: BaseModel, plan: TrainConfig, tmp_path: Path
+) -> None:
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    reading = ReadingConfig(passages=2, neighbours=2)
+    plan = dataclasses.replace(plan, model=str(tmp_path), network=None, reading=reading, steps=2)
+    layers = {"model.layers.1.self_attn.q_proj": LoraLayer(torch.ones(2, 32), torch.ones(32, 2))}
+
+    losses = [
+        [marks.loss for _, marks in Run(tmp_path / name, ReaderCourse(base, layers, p), p).train()]
+        for name, p in (("one", plan), ("many", dataclasses.replace(plan, ahead=2, workers=1)))
+    ]
+
+    assert losses[0] == losses[1]
+
+
 def test_something_is_trained() -> None:
     with pytest.raises(ConfigError, match="one of `network:`, `perceiver:`"):
         validate(TrainConfig, {"sources": [{"path": "x"}]}, "train.yaml")
