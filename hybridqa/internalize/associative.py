@@ -30,10 +30,8 @@ TASK_ADAPTER = "task_adapter"
 TOWER = "tower"
 """Folder in a checkpoint with the adapter of the layers that read both ways, if it has such."""
 
-_BATCH_TOKENS = 2048
-
-Written = tuple[list[Tensor], list[Tensor]]
-"""Keys (chunks, tokens, d_in) and values (chunks, tokens, d_out) per target layer."""
+_BATCH_TOKENS = 1024
+"""Of the chunks that are read at once; a document of several batches needs no more memory."""
 
 
 class AssociativeInternalizer:
@@ -123,24 +121,14 @@ class AssociativeInternalizer:
         groups = [chunks[n : n + together] for n in range(0, len(chunks), together)]
         rank = min(self._rank, self._max_rank // len(groups))
         sequences = [self._base.plain_ids(chunk.text) for chunk in chunks]
-        downs: list[list[Tensor]] = [[] for _ in self.paths]
-        ups: list[list[Tensor]] = [[] for _ in self.paths]
-        energies: list[float] = []
         run = self._base.lock.run
-        for written in self._write(sequences, together):
-            compressed = run(partial(_compressed, written, together, rank))
-            for n, (down, up, kept) in enumerate(compressed):
-                downs[n].extend(down)
-                ups[n].extend(up)
-                energies.extend(kept)
-        layers = run(
-            lambda: {
-                path: LoraLayer(
-                    torch.cat(downs[n]).to(torch.bfloat16), torch.cat(ups[n], 1).to(torch.bfloat16)
-                )
-                for n, path in enumerate(self.paths)
-            }
-        )
+        layers = run(partial(self._zeros, rank * len(groups)))
+        energies: list[float] = []
+        at = 0
+        # A batch is one turn: where many ask, each in the background waits for eight of theirs.
+        for batch in self._batches(sequences, together):
+            energies += run(partial(self._fill, list(layers.values()), at, batch, together, rank))
+            at += rank * math.ceil(len(batch) / together)
         fingerprint = self._base.fingerprint
         origin = document_origin(document.id, document.content_hash)
         return Internalized(
@@ -165,22 +153,65 @@ class AssociativeInternalizer:
 
     def keys(self, sequences: Sequence[list[int]]) -> Iterator[Tensor]:
         """Yield the keys (layers, tokens, d_in) of each chunk, given its tokens."""
-        number = 0
-        for keys, _ in self._write(sequences, 1):
-            for rows in zip(*keys, strict=True):
-                yield torch.stack(rows)[:, : len(sequences[number])]
-                number += 1
+        for batch in self._batches(sequences, 1):
+            keys = self._base.lock.run(partial(self._keys, batch))
+            for chunk, rows in zip(batch, keys, strict=True):
+                yield rows[:, : len(chunk)]
 
-    def _write(self, sequences: Sequence[list[int]], together: int) -> Iterator[Written]:
-        """Yield keys and values of the chunks' tokens, some groups of `together` at a time."""
+    def _batches(
+        self, sequences: Sequence[list[int]], together: int
+    ) -> Iterator[Sequence[list[int]]]:
+        """Yield the chunks' tokens, some groups of `together` at a time."""
         size = max(1, _BATCH_TOKENS // (max(map(len, sequences)) * together)) * together
         for start in range(0, len(sequences), size):
-            yield self._base.lock.run(partial(self._written, sequences[start : start + size]))
+            yield sequences[start : start + size]
 
-    def _written(self, batch: Sequence[list[int]]) -> Written:
+    @torch.inference_mode()
+    def _keys(self, batch: Sequence[list[int]]) -> Tensor:
+        """Return (chunks, layers, tokens, d_in)."""
+        return torch.stack([key for key, _ in self._written(batch)], 1)
+
+    def _zeros(self, rank: int) -> dict[str, LoraLayer]:
+        """Return the factors of an adapter that does nothing yet."""
+        config, dtype = self._network.config, torch.bfloat16
+        return {
+            path: LoraLayer(
+                torch.zeros(rank, config.intermediate, dtype=dtype, device=self._base.device),
+                torch.zeros(config.hidden, rank, dtype=dtype, device=self._base.device),
+            )
+            for path in self.paths
+        }
+
+    @torch.inference_mode()
+    def _fill(
+        self,
+        layers: Sequence[LoraLayer],
+        at: int,
+        batch: Sequence[list[int]],
+        together: int,
+        rank: int,
+    ) -> list[float]:
+        """Write the factors of each group of chunks into the adapter, from row `at` on.
+
+        A group of fewer tokens than `rank` has a smaller rank, but shares are of equal size.
+
+        Returns:
+            The energy that was kept, of each layer and group.
+        """
+        energies: list[float] = []
+        for layer, (keys, values) in zip(layers, self._written(batch), strict=True):
+            downs, ups, kept = compress_batch(
+                _grouped(keys, together), _grouped(values, together).mT, rank
+            )
+            for n, (down, up) in enumerate(zip(downs, ups, strict=True)):
+                rows = slice(at + n * rank, at + n * rank + len(down))
+                layer.down[rows], layer.up[:, rows] = down, up
+            energies += kept
+        return energies
+
+    def _written(self, batch: Sequence[list[int]]) -> Iterator[tuple[Tensor, Tensor]]:
         ids, mask = padded(batch, self._base.device)
-        with torch.inference_mode():
-            return write(self._base, self._network, ids, mask, self.task_adapter, self._tower)
+        return write(self._base, self._network, ids, mask, self.task_adapter, self._tower)
 
 
 def write(
@@ -190,8 +221,8 @@ def write(
     mask: Tensor,
     task_adapter: Adapter,
     tower: Adapter | None,
-) -> Written:
-    """Let the network write a batch of chunks.
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Let the network write a batch of chunks, one target layer after the other.
 
     Gradients, where they are on, flow to the network and to the factors of `tower`.
 
@@ -203,8 +234,9 @@ def write(
         task_adapter: Worn while the model reads.
         tower: Worn where it reads both ways; wanted if the network's config has a tower.
 
-    Returns:
-        Keys and values per target layer; values of padding are zero.
+    Yields:
+        Keys (chunks, tokens, d_in) and values (chunks, tokens, d_out) of a target layer; values
+        of padding are zero. What only this layer needs is let go of afterwards.
     """
     config = network.config
     states = [*config.states, *config.tower[:1]]
@@ -216,24 +248,10 @@ def write(
         assert tower is not None
         below = reading.states[config.tower_first]
         features.append(both_ways(base, below, mask, config.tower, [tower]))
-    written: Written = network(features, reading.mlp_inputs, mask)
-    return written
-
-
-def _compressed(
-    written: Written, together: int, rank: int
-) -> list[tuple[list[Tensor], list[Tensor], list[float]]]:
-    """Return, by layer, the factors of each group of chunks and the energy that was kept.
-
-    All in one turn: where many ask, each turn in the background waits for eight of theirs.
-    """
-    layers = []
-    for keys, values in zip(*written, strict=True):
-        down, up, kept = compress_batch(
-            _grouped(keys, together), _grouped(values, together).mT, rank
-        )
-        layers.append((_padded(down, rank, 1), _padded(up, rank, 2), kept))
-    return layers
+    inputs = list(reading.mlp_inputs)
+    del reading
+    # Not a loop over the list, which would hold all that was read until the last layer is written.
+    yield from network.by_layer(features, (inputs.pop(0) for _ in range(len(inputs))), mask)
 
 
 def _grouped(rows: Tensor, together: int) -> Tensor:
@@ -242,16 +260,3 @@ def _grouped(rows: Tensor, together: int) -> Tensor:
     if missing:
         rows = torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])])
     return rows.reshape(-1, together * rows.shape[1], rows.shape[2])
-
-
-def _padded(factors: Tensor, rank: int, dim: int) -> list[Tensor]:
-    """Return the factors of each chunk, padded with zeros to `rank` along dimension `dim`.
-
-    A chunk of fewer tokens than `rank` has a smaller rank, but shares are of equal size.
-    """
-    missing = rank - factors.shape[dim]
-    if missing > 0:
-        shape = list(factors.shape)
-        shape[dim] = missing
-        factors = torch.cat([factors, factors.new_zeros(shape)], dim)
-    return list(factors)

@@ -19,7 +19,7 @@ Doc-to-LoRA (arXiv 2602.15902), whose own hypernetwork is a Perceiver.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 import torch
@@ -136,6 +136,13 @@ class AssociativeHypernetwork(nn.Module):
             Keys (batch, tokens, intermediate) and values (batch, tokens, hidden) per target
             layer; values of padding are zero. Row i of a layer's update: `values.T @ keys`.
         """
+        pairs = list(self.by_layer(features, activations, mask))
+        return [key for key, _ in pairs], [value for _, value in pairs]
+
+    def by_layer(
+        self, features: Sequence[Tensor], activations: Iterable[Tensor], mask: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the same as `forward`, one target layer at a time, to need less memory."""
         dtype = features[0].dtype
         z = self._read(features, mask)
         gate = torch.sigmoid(self.value_gate(z).float()) * mask[..., None]
@@ -143,15 +150,16 @@ class AssociativeHypernetwork(nn.Module):
         own = self.input_norms[0](features[0]).to(dtype)
         following = torch.cat([features[0][:, 1:], torch.zeros_like(features[0][:, :1])], dim=1)
         following = (F.normalize(following.float(), dim=-1) * _NEXT_TOKEN_NORM).to(dtype)
-        keys, values = [], []
         for n, a in enumerate(activations):
             scale = (self.key_scale[n] * self.key_diagonal[n]).to(dtype)
-            keys.append(self._whiten(n, a) * scale + _KEY_GAIN * (z @ self.key[n].to(dtype)))
+            key = self._whiten(n, a) * scale + _KEY_GAIN * (z @ self.key[n].to(dtype))
             written = z @ self.value[n].to(dtype) + own @ self.value_residual[n].to(dtype)
             gain = _VALUE_GAIN * torch.exp(self.value_scale[n].float() * _SCALE_SPEED)
             value = written * (gate[..., n : n + 1] * gain).to(dtype)
-            values.append(value + following * (self.copy_scale[n] * copy[..., n : n + 1]).to(dtype))
-        return keys, values
+            yield (
+                key,
+                value + following * (self.copy_scale[n] * copy[..., n : n + 1]).to(dtype),
+            )
 
     def _read(self, features: Sequence[Tensor], mask: Tensor) -> Tensor:
         normed = [norm(f) for norm, f in zip(self.input_norms, features, strict=True)]

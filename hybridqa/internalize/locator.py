@@ -39,7 +39,7 @@ from hybridqa.types import Chunk, Place, Places
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 _LONGEST_QUESTION = 96
 """Tokens; of a longer question, the last of these."""
-_BATCH = 16
+_BATCH = 8
 """Pieces computed together."""
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hybridqa.errors import ConfigError
-from hybridqa.internalize.associative import TASK_ADAPTER, TOWER, Written, write
+from hybridqa.internalize.associative import TASK_ADAPTER, TOWER, write
 from hybridqa.internalize.checkpoint import load_checkpoint
 from hybridqa.internalize.compress import leading_outputs
 from hybridqa.internalize.hypernetwork import AssociativeHypernetwork
@@ -20,7 +20,7 @@ from hybridqa.models.capture import decoder_layers
 from hybridqa.stores.task_adapters import load_task_adapter
 from hybridqa.training.batches import Batch
 from hybridqa.training.config import NetworkConfig
-from hybridqa.training.learner import Learner
+from hybridqa.training.learner import Learner, Written
 from hybridqa.types import Adapter, LoraLayer
 
 _PER_LAYER = ("key", "key_diagonal", "value", "value_residual")
@@ -125,15 +125,17 @@ class AssociativeLearner(Learner):
         """See `Learner.write`; a row is a token, and those of padding have values of zero."""
         mixed = self.base.dtype == torch.bfloat16
         with torch.autocast(self.base.device.type, torch.bfloat16, enabled=mixed):
-            keys, values = write(
-                self.base,
-                self.network,
-                batch.chunk_ids,
-                batch.chunk_mask,
-                self._frozen(TASK_ADAPTER),
-                self.tower,
+            pairs = list(
+                write(
+                    self.base,
+                    self.network,
+                    batch.chunk_ids,
+                    batch.chunk_mask,
+                    self._frozen(TASK_ADAPTER),
+                    self.tower,
+                )
             )
-        return keys, values
+        return [keys for keys, _ in pairs], [values for _, values in pairs]
 
     def together(self, written: Written, count: int) -> Written:
         """See `Learner.together`; each update is compressed, if any is."""

@@ -11,13 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hybridqa.internalize.associative import TASK_ADAPTER, Written
+from hybridqa.internalize.associative import TASK_ADAPTER
 from hybridqa.internalize.checkpoint import Hypernetwork, save_checkpoint
 from hybridqa.models.base import BaseModel
 from hybridqa.models.lora import stack, worn
 from hybridqa.training.batches import Batch
 from hybridqa.training.task_adapter import trainable, write_task_adapter
 from hybridqa.types import Adapter, LoraLayer
+
+Written = tuple[list[Tensor], list[Tensor]]
+"""Keys (passages, rows, d_in) and values (passages, rows, d_out) of each layer that is changed."""
 
 
 class Learner(ABC):

@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hybridqa.internalize.associative import Written
 from hybridqa.internalize.lessons import TOP
 from hybridqa.training.batches import NOTHING, Batch
 from hybridqa.training.config import LossConfig
-from hybridqa.training.learner import Learner
+from hybridqa.training.learner import Learner, Written
 
 _MASKED = -1e4
 

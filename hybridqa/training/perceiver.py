@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from hybridqa.internalize.associative import TASK_ADAPTER, Written
+from hybridqa.internalize.associative import TASK_ADAPTER
 from hybridqa.internalize.checkpoint import load_checkpoint
 from hybridqa.internalize.doc_to_lora import target_paths
 from hybridqa.internalize.perceiver import PerceiverConfig, PerceiverHypernetwork
@@ -18,7 +18,7 @@ from hybridqa.models.targets import linear_paths
 from hybridqa.stores.task_adapters import load_task_adapter
 from hybridqa.training.batches import Batch
 from hybridqa.training.config import PerceiverShape
-from hybridqa.training.learner import Learner
+from hybridqa.training.learner import Learner, Written
 from hybridqa.types import LoraLayer
 
 
