@@ -173,9 +173,25 @@ class Prompt:
     places: Sequence[Places | None] = ()
     """With `rounds`, what was kept of each text of `quote_from`, in that text's characters. A
     passage of which nothing was kept is read by the locator; any other text is not."""
+    pool: Sequence[Expert] = ()
+    """Who else has a say in every token that is generated; the prompt itself has what is left of a
+    weight of 1. The next token's probabilities are multiplied, each to the power of its weight: a
+    logarithmic opinion pool (Genest and Zidek 1986), or product of experts (Hinton 2002). `score`
+    and `judge` know of none."""
     max_tokens: int = 48
     realm: str = ""
     """Whose prompt it is: nothing a generator keeps of it serves another realm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expert:
+    """A model that reads or wears something else."""
+
+    prompt: Prompt
+    """After which it would write the answer. Passages are read in one piece; `quote_from` and
+    `pool` play no part."""
+    weight: float
+    """In (0, 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from hybridqa.eval.arms import ArmName, parse_arms
 from hybridqa.eval.asking import batches, generated
 from hybridqa.eval.machine import machine
 from hybridqa.eval.speed.storage import adapter_bytes
-from hybridqa.internalize.compress import take_shares
+from hybridqa.internalize.compress import nearest_share, take_shares
 from hybridqa.models.places import part
 from hybridqa.protocols import Generation, Internalizer, Prompt
 from hybridqa.types import Adapter, Document, Hit, Internalized
@@ -138,8 +138,8 @@ class Lab:
         adapter, shares = made.internalized.adapter, made.internalized.shares
         if found := self._found(made, question, 1):
             chunk = found[0].chunk
-            overlaps = [min(end, chunk.end) - max(start, chunk.start) for start, end in shares]
-            adapter = take_shares(adapter, [overlaps.index(max(overlaps))], len(shares))
+            number = nearest_share(shares, chunk.start, chunk.end)
+            adapter = take_shares(adapter, [number], len(shares))
         return (*made.under, adapter)
 
     @property

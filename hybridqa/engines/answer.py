@@ -14,6 +14,7 @@ from hybridqa.engines.request import checked_question
 from hybridqa.engines.route import Routed, Router
 from hybridqa.engines.trace import Trace
 from hybridqa.errors import CorruptAdapterError, StaleDocumentError
+from hybridqa.internalize.compress import nearest_share
 from hybridqa.protocols import Generation, Generator
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.types import (
@@ -310,8 +311,7 @@ def _attempt(arm: Arm, made: _Made | CorruptAdapterError, seconds: float) -> Att
 def best_share(record: AdapterRecord, hits: Sequence[Hit]) -> int:
     """Return the number of the adapter's share whose span the best hit in its document lies in."""
     chunk = next(hit.chunk for hit in hits if hit.chunk.document_id == record.document_id)
-    overlaps = [min(end, chunk.end) - max(start, chunk.start) for start, end in record.shares]
-    return overlaps.index(max(overlaps))
+    return nearest_share(record.shares, chunk.start, chunk.end)
 
 
 def best_shares(

@@ -155,5 +155,11 @@ def take_shares(adapter: Adapter, wanted: Sequence[int], count: int) -> Adapter:
     return Adapter(f"{adapter.id}[{name}]", layers, adapter.model_fingerprint)
 
 
+def nearest_share(shares: Sequence[tuple[int, int]], start: int, end: int) -> int:
+    """Return the number of the share whose span of the text has most of another span."""
+    overlaps = [min(last, end) - max(first, start) for first, last in shares]
+    return overlaps.index(max(overlaps))
+
+
 def _kept(part: Tensor, total: Tensor) -> float:
     return min(float(part) / float(total), 1.0) if float(total) else 1.0

@@ -58,10 +58,8 @@ class BatchingGenerator:
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         """Return the likelihood of each answer after its prompt; see `protocols.Generator`."""
-        scores = [
-            _Scoring(row, answer)
-            for row, answer in zip(self._generator.rows(prompts), answers, strict=True)
-        ]
+        rows = self._generator.rows(prompts, pools=False)
+        scores = [_Scoring(row, answer) for row, answer in zip(rows, answers, strict=True)]
         with self._changed:
             if self._closed:
                 raise RuntimeError("The generator is closed.")
@@ -171,7 +169,7 @@ class BatchingGenerator:
         """
         room = self._max_rows
         if self._batch is not None:
-            active = len(self._batch.rows)
+            active = sum(row.leader is None for row in self._batch.rows)
             together = self._batch.joinable and len(self._waiting) >= active
             room = room - active if together else 0
         rows: list[Row] = []

@@ -44,6 +44,12 @@ class Row:
     first_token_s: float = 0.0
     seconds: float = 0.0
     done: bool = False
+    weight: float = 1.0
+    """Of what it makes of the next token, see `Prompt.pool`."""
+    pool: list[Row] = field(default_factory=list)
+    """Rows that have a say in what follows this one."""
+    leader: Row | None = None
+    """Whose tokens it takes, if it is in that one's pool."""
 
     def __post_init__(self) -> None:
         if self.evidence is not None:
@@ -191,12 +197,16 @@ class Batch:
         return self._ids.new_tensor([[*row, *[PAD] * (width - len(row))] for row in rows])
 
     def step(self) -> None:
-        """Every unfinished row gets a token."""
-        logprobs = self.read(keep=1)[:, -1]
+        """Every unfinished row gets a token, and those in its pool the same."""
+        number = {row: n for n, row in enumerate(self.rows)}
+        leads = [number[row.leader or row] for row in self.rows]
+        logprobs = self._pooled(self.read(keep=1)[:, -1], leads)
         best = logprobs.argmax(-1).tolist()
-        tokens = [self._choose(row, logprobs[n], best[n]) for n, row in enumerate(self.rows)]
-        self._ids = self._ids.new_tensor(tokens)[:, None]
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
+        chosen = {n: self._choose(self.rows[n], logprobs[n], best[n]) for n in set(leads)}
+        for row in self.rows:
+            row.done = (row.leader or row).done
+        self._ids = self._ids.new_tensor([chosen[n] for n in leads])[:, None]
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(leads), 1)], dim=1)
         self._positions = self._positions[:, -1:] + 1
 
     def join(self, others: Sequence[Batch]) -> None:
@@ -219,9 +229,9 @@ class Batch:
         self._restack()
 
     def drop_done(self) -> list[Row]:
-        """Let finished rows leave; returns them."""
+        """Let finished rows leave, and those in their pools; returns the former."""
         kept = [n for n, row in enumerate(self.rows) if not row.done]
-        left = [row for row in self.rows if row.done]
+        left = [row for row in self.rows if row.done and row.leader is None]
         if not left:
             return left
         self.rows = [self.rows[n] for n in kept]
@@ -247,6 +257,19 @@ class Batch:
     def _layers(self) -> list[Any]:
         """The cache's layers, whose types are too many for their annotations."""
         return list(self._cache.layers)
+
+    def _pooled(self, logprobs: Tensor, leads: Sequence[int]) -> Tensor:
+        """Return log-probabilities (rows, vocabulary) in which those in a row's pool have a say.
+
+        Args:
+            logprobs: Of each row for itself.
+            leads: Number of the row that each is in the pool of, or its own.
+        """
+        if leads == list(range(len(leads))):
+            return logprobs
+        weights = logprobs.new_tensor([row.weight for row in self.rows])[:, None]
+        at = torch.tensor(leads, device=logprobs.device)
+        return torch.zeros_like(logprobs).index_add_(0, at, weights * logprobs).log_softmax(-1)
 
     def _choose(self, row: Row, logprobs: Tensor, best: int) -> int:
         if row.done:

@@ -62,13 +62,13 @@ class TorchGenerator:
         batch = run(lambda: self.batch(rows, self.known(rows)))
         while not batch.done:
             run(batch.step)
-        return [self.finish(row) for row in batch.rows]
+        return [self.finish(row) for row in rows]
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         """Return the likelihood of each answer after its prompt; see `protocols.Generator`."""
         if not prompts:
             return []
-        rows = self.rows(prompts)
+        rows = self.rows(prompts, pools=False)
         return self._base.lock.run(lambda: self.judged(rows, answers, self.known(rows)))
 
     def judged(
@@ -98,7 +98,7 @@ class TorchGenerator:
         tokens = [[self._base.plain_ids(text) + self._eos[:1] for text in each] for each in answers]
         if not self._keeps_all:  # with a sliding window, answers cannot be read beside each other
             return [self._one_by_one(*each) for each in zip(prompts, answers, tokens, strict=True)]
-        rows, run = self.rows(prompts), self._base.lock.run
+        rows, run = self.rows(prompts, pools=False), self._base.lock.run
         known = run(partial(self.known, rows))
         found: dict[int, Sequence[float]] = {}
         for group in groups([row.prompt for row in rows], known):
@@ -194,17 +194,17 @@ class TorchGenerator:
             )
         return pieces
 
-    def rows(self, prompts: Sequence[Prompt]) -> list[Row]:
-        """Return requests to be decoded.
+    def rows(self, prompts: Sequence[Prompt], pools: bool = True) -> list[Row]:
+        """Return requests to be decoded, or without `pools` to be judged.
 
         Raises:
             AdapterMismatchError: As for `generate`, like the next.
             QuestionError: See there.
         """
         self._check_adapters(prompts)
-        return [self._row(prompt) for prompt in prompts]
+        return [self._row(prompt, pools) for prompt in prompts]
 
-    def _row(self, prompt: Prompt) -> Row:
+    def _row(self, prompt: Prompt, pools: bool) -> Row:
         pieces, windows = self._pieces(prompt), []
         beginning, *passages = pieces[:-1] or [[]]
         apart = any(adapter.passages_apart for adapter in prompt.adapters)
@@ -214,7 +214,12 @@ class TorchGenerator:
         if prompt.quote_from is not None:
             evidence = self._evidence(prompt.realm, tuple(prompt.quote_from))
         ids = [token for piece in pieces for token in piece]
-        return Row(prompt, ids, windows, len(beginning), evidence)
+        row = Row(prompt, ids, windows, len(beginning), evidence)
+        for expert in prompt.pool if pools else ():
+            whole = self.prompt_ids(expert.prompt)
+            row.pool.append(Row(expert.prompt, whole, weight=expert.weight, leader=row))
+            row.weight -= expert.weight
+        return row
 
     def known(self, rows: Sequence[Row]) -> list[Prefix | None]:
         """Return what is known of the beginnings of new rows' prompts; see `windows`.
@@ -241,11 +246,13 @@ class TorchGenerator:
         return keeps_all(DynamicCache(config=self._base.model.config))
 
     def batch(self, rows: Sequence[Row], known: Sequence[Prefix | None] = ()) -> Batch:
-        """Return a batch of requests; `known` are beginnings of their prompts.
+        """Return a batch of requests and their pools; `known` are beginnings of their prompts.
 
         Call it, and what it returns, in turns: by `turns.run`.
         """
-        return Batch(self._base, rows, self._eos, known)
+        pools = [each for row in rows for each in row.pool]
+        known = [*(known or [None] * len(rows)), *[None] * len(pools)]
+        return Batch(self._base, [*rows, *pools], self._eos, known)
 
     def forget(self, realm: str) -> None:
         """Drop a realm's prompts; of all realms, the few texts that were prepared for quoting."""
@@ -253,7 +260,8 @@ class TorchGenerator:
         self._evidence.cache_clear()
 
     def _check_adapters(self, prompts: Sequence[Prompt]) -> None:
-        for adapter in {id(a): a for p in prompts for a in p.adapters}.values():
+        every = [each for p in prompts for each in (p, *(expert.prompt for expert in p.pool))]
+        for adapter in {id(a): a for p in every for a in p.adapters}.values():
             if adapter.model_fingerprint != self._base.fingerprint:
                 raise AdapterMismatchError(
                     adapter.id, adapter.model_fingerprint, self._base.fingerprint
@@ -280,7 +288,7 @@ class TorchGenerator:
             logprobs=tuple(row.logprobs),
             span=span,
             abstained=abstained,
-            prompt_tokens=len(row.prompt),
+            prompt_tokens=len(row.prompt) + sum(len(each.prompt) for each in row.pool),
             first_token_s=row.first_token_s,
             seconds=row.seconds,
         )

@@ -127,7 +127,10 @@ def test_every_arm_can_be_forced(system: FakeSystem, arm: Arm, style: Style) -> 
     assert answer.arm is arm
     prompt = seen(system)[0]
     assert bool(prompt.passages) is (arm in (Arm.RETRIEVAL, Arm.BOTH))
-    assert bool(prompt.adapters) is (arm in (Arm.ADAPTER, Arm.BOTH))
+    assert bool(prompt.adapters) is (arm is Arm.ADAPTER)
+    assert [bool(e.prompt.adapters) and not e.prompt.passages for e in prompt.pool] == (
+        [True] if arm is Arm.BOTH else []
+    )
     assert (prompt.quote_from is not None) is (style is Style.QUOTE and arm is not Arm.BASE)
     assert answer.adapter == (record if arm in (Arm.ADAPTER, Arm.BOTH) else None)
     if arm is not Arm.BASE:  # the fake model alone knows nothing

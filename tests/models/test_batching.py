@@ -14,7 +14,7 @@ from hybridqa.models.batching import BatchingGenerator
 from hybridqa.models.decoding import Batch, Row
 from hybridqa.models.generator import TorchGenerator
 from hybridqa.models.prefixes import Prefix
-from hybridqa.protocols import Prompt
+from hybridqa.protocols import Expert, Prompt
 from hybridqa.testing import tiny_model
 from hybridqa.types import Adapter, LoraLayer
 
@@ -86,6 +86,10 @@ def prompts() -> list[Prompt]:
                 passages=PASSAGES[: n % 3],
                 adapters=[adapter(n % 4)] if n % 4 else [],
                 quote_from=PASSAGES if n % 2 else None,
+                pool=[
+                    Expert(prompt=Prompt(question="Where?", adapters=[adapter(m)]), weight=0.2)
+                    for m in range(n % 3)
+                ],
                 max_tokens=3 + n % 7,
                 realm=str(n % 2),
             )

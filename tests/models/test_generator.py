@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hybridqa.errors import AdapterMismatchError, QuestionError
 from hybridqa.models.base import BaseModel
 from hybridqa.models.generator import ABSTENTION, TorchGenerator, neutralize
 from hybridqa.models.lora import stack, worn
-from hybridqa.protocols import Prompt
+from hybridqa.protocols import Expert, Prompt
 from hybridqa.testing import tiny_model
 from hybridqa.types import Adapter, LoraLayer
 
@@ -188,6 +189,37 @@ def test_a_prompt_that_does_not_fit_is_refused_with_its_size() -> None:
 
     with pytest.raises(QuestionError, match=r"4085 tokens.*context of 4096"):
         GENERATOR.generate([prompt(fits + "x")])
+
+
+@pytest.mark.parametrize("quote", [False, True])
+def test_who_is_in_a_pool_has_a_say_in_every_token_by_its_weight(quote: bool) -> None:
+    asked = prompt("Which train?", quote=quote)
+    others = [prompt("Which?", adapter(1)), prompt("What leaves Kraków at 10:15?", adapter(2))]
+    pool = [Expert(prompt=p, weight=w) for p, w in zip(others, (0.3, 0.5), strict=True)]
+
+    pooled = ENDLESS.generate([replace(asked, pool=pool)])[0]
+
+    expected = torch.zeros(len(pooled.token_ids), BASE.model.config.vocab_size)
+    for who, weight in zip([asked, *others], (0.2, 0.3, 0.5), strict=True):
+        (row,) = ENDLESS.rows([replace(who, quote_from=None)])
+        row.prompt += pooled.token_ids
+        told = ENDLESS.batch([row]).read(keep=len(pooled.token_ids) + 1)[0, :-1]
+        expected += weight * told
+    expected = expected.log_softmax(-1)
+    chosen = expected.gather(1, torch.tensor(pooled.token_ids)[:, None])[:, 0]
+    assert pooled.logprobs == pytest.approx(chosen.tolist(), abs=1e-4)
+    if not quote:
+        assert pooled.token_ids != ENDLESS.generate([asked])[0].token_ids
+        assert pooled.token_ids == tuple(expected.argmax(-1).tolist())
+    assert pooled.prompt_tokens == sum(len(ENDLESS.prompt_ids(p)) for p in [asked, *others])
+    assert "".join(ENDLESS.stream(replace(asked, pool=pool))) == pooled.text
+
+
+def test_a_pools_adapter_of_another_model_is_refused() -> None:
+    pool = [Expert(prompt=prompt("Why?", adapter(1, "other")), weight=0.1)]
+
+    with pytest.raises(AdapterMismatchError):
+        GENERATOR.generate([replace(prompt("Why?"), pool=pool)])
 
 
 def test_no_prompts_no_answers() -> None:
