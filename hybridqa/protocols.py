@@ -191,7 +191,7 @@ class Expert:
     """After which it would write the answer. Passages are read in one piece; `quote_from` and
     `pool` play no part."""
     weight: float
-    """In (0, 1)."""
+    """In (0, 1); those of a pool add up to less than 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from hybridqa.models.decoding import Batch, Row, keeps_all
 from hybridqa.models.prefixes import Prefix, PrefixCache, key_of
 from hybridqa.models.quote import Evidence, Vocabulary
 from hybridqa.models.turns import Turns
-from hybridqa.models.windows import groups, known_beginnings
+from hybridqa.models.windows import begun, groups, known_beginnings
 from hybridqa.protocols import Generation, Judgement, Prompt
 
 ABSTENTION = "The text does not say."
@@ -251,8 +251,10 @@ class TorchGenerator:
         Call it, and what it returns, in turns: by `turns.run`.
         """
         pools = [each for row in rows for each in row.pool]
-        known = [*(known or [None] * len(rows)), *[None] * len(pools)]
-        return Batch(self._base, [*rows, *pools], self._eos, known)
+        every, known = [*rows, *pools], [*(known or [None] * len(rows)), *[None] * len(pools)]
+        if pools and self._keeps_all:
+            known = begun(every, known, partial(Batch, self._base, eos=self._eos))
+        return Batch(self._base, every, self._eos, known)
 
     def forget(self, realm: str) -> None:
         """Drop a realm's prompts; of all realms, the few texts that were prepared for quoting."""

@@ -66,6 +66,35 @@ def known_beginnings(
     ]
 
 
+def begun(
+    rows: Sequence[Row], known: Sequence[Prefix | None], open_batch: Callable[..., Batch]
+) -> list[Prefix | None]:
+    """Return what is known of each row's prompt once all but its last token is read.
+
+    For rows of very different lengths that must be decoded together: side by side, padding the
+    short ones would cost as much as reading long ones. Only windows are left as they are.
+
+    Args:
+        rows: New.
+        known: Beginnings of their prompts.
+        open_batch: Lays out rows, of whose prompts beginnings are `known`.
+    """
+    found = list(known)
+    unread = [
+        n
+        for n, (row, prefix) in enumerate(zip(rows, known, strict=True))
+        if not row.windows and len(row.prompt) - (len(prefix.ids) if prefix else 0) > 1
+    ]
+    heads = [Row(rows[n].asked, rows[n].prompt[:-1]) for n in unread]
+    for group in groups([head.prompt for head in heads], [known[n] for n in unread]):
+        numbers = [unread[m] for m in group]
+        batch = open_batch(rows=[heads[m] for m in group], known=[known[n] for n in numbers])
+        batch.read(keep=1)
+        for place, n in enumerate(numbers):
+            found[n] = batch.prefix(place)
+    return found
+
+
 def _joined(windows: Sequence[Prefix], beginning: int) -> Prefix:
     """Return windows one after the other, their common first tokens once."""
     first, *others = windows

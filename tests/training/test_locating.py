@@ -15,9 +15,10 @@ from hybridqa.internalize.locator import Tokenized, TorchLocator, load_encoder
 from hybridqa.protocols import Look
 from hybridqa.testing import tiny_encoder
 from hybridqa.training.config import TrainConfig
-from hybridqa.training.locating import LocatorCourse, token_spans
+from hybridqa.training.locating import LocatorCourse
 from hybridqa.training.passages import Passage, read_passages
 from hybridqa.training.run import Run
+from hybridqa.training.spans import token_spans
 from hybridqa.types import Chunk
 
 
@@ -75,7 +76,7 @@ def test_a_passage_is_asked_its_own_questions_and_a_neighbours(
     course = LocatorCourse(plan)
     passages = read_passages(data, 100)
 
-    lesson = course._lesson(passages[0], passages[1:3], random.Random(0))
+    lesson = course.lessons.lesson(passages[0], passages[1:3], random.Random(0))
 
     (_, spans), (_, nowhere) = lesson.asked
     assert [passages[0].text[lesson.piece.spans[i][0] :][:7] for i, _ in spans] == ["at four"]
@@ -88,7 +89,7 @@ def test_what_a_passage_no_longer_says_is_found_nowhere(plan: TrainConfig) -> No
     rest = "The kettle is in the cellar, by the stairs, where it has been since the day on which "
     passage = Passage(f"Tea is at four. {rest}we moved in.", [("When is tea on day 7?", ["four"])])
 
-    lesson = course._lesson(passage, (), random.Random(0))
+    lesson = course.lessons.lesson(passage, (), random.Random(0))
 
     questions = [course._tokenizer.decode(tokens) for tokens, _ in lesson.asked]
     assert [spans for _, spans in lesson.asked] == [(), ()]
@@ -102,7 +103,7 @@ def test_passages_with_few_questions_are_asked_clozes(plan: TrainConfig, data: P
     course = LocatorCourse(dataclasses.replace(plan, tasks=tasks))
     (passage, *_) = read_passages(data, 100)
 
-    asked = course._lesson(passage, (), random.Random(0)).asked
+    asked = course.lessons.lesson(passage, (), random.Random(0)).asked
 
     assert len(asked) == 2
     assert all(spans for _, spans in asked)
