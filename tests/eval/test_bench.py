@@ -69,7 +69,9 @@ def test_prompts(
 
     assert len(prompt.passages) == reads
     assert prompt.passages[:1] == ((own,) if reads else ())
-    texts = [written_text(adapter) for adapter in prompt.adapters]
+    asked = [prompt, *(expert.prompt for expert in prompt.pool)]  # whoever wears it
+    assert [bool(each.passages) for each in asked] == [bool(reads), *[False] * len(prompt.pool)]
+    texts = [written_text(adapter) for each in asked for adapter in each.adapters]
     assert [text.split()[0] for text in texts] == ([wears] if wears else [])
     assert (made.record.document_id if made.record else None) == {
         "Lancaster": "Lune",
