@@ -253,8 +253,11 @@ class TorchGenerator:
         pools = [each for row in rows for each in row.pool]
         every, known = [*rows, *pools], [*(known or [None] * len(rows)), *[None] * len(pools)]
         if pools and self._keeps_all:
-            known = begun(every, known, partial(Batch, self._base, eos=self._eos))
-        return Batch(self._base, every, self._eos, known)
+            known = begun(every, known, self._laid)
+        return self._laid(every, known)
+
+    def _laid(self, rows: Sequence[Row], known: Sequence[Prefix | None]) -> Batch:
+        return Batch(self._base, rows, self._eos, known)
 
     def forget(self, realm: str) -> None:
         """Drop a realm's prompts; of all realms, the few texts that were prepared for quoting."""

@@ -51,13 +51,10 @@ def known_beginnings(
             else:
                 missing.append(Row(row.asked, list(window)))
                 partly.append(found)
-    for group in groups([row.prompt for row in missing], partly):
-        batch = open_batch([missing[n] for n in group], [partly[n] for n in group])
-        batch.read(keep=1)
-        for number, n in enumerate(group):
-            key = key_of(missing[n].asked), tuple(missing[n].prompt)
-            read[key] = batch.prefix(number)
-            prefixes.put(key[0], read[key])
+    for row, prefix in zip(missing, _read(missing, partly, open_batch), strict=True):
+        key = key_of(row.asked), tuple(row.prompt)
+        read[key] = prefix
+        prefixes.put(key[0], prefix)
     return [
         _joined([read[key_of(row.asked), tuple(window)] for window in row.windows], row.beginning)
         if row.windows
@@ -67,7 +64,7 @@ def known_beginnings(
 
 
 def begun(
-    rows: Sequence[Row], known: Sequence[Prefix | None], open_batch: Callable[..., Batch]
+    rows: Sequence[Row], known: Sequence[Prefix | None], open_batch: Open
 ) -> list[Prefix | None]:
     """Return what is known of each row's prompt once all but its last token is read.
 
@@ -86,13 +83,20 @@ def begun(
         if not row.windows and len(row.prompt) - (len(prefix.ids) if prefix else 0) > 1
     ]
     heads = [Row(rows[n].asked, rows[n].prompt[:-1]) for n in unread]
-    for group in groups([head.prompt for head in heads], [known[n] for n in unread]):
-        numbers = [unread[m] for m in group]
-        batch = open_batch(rows=[heads[m] for m in group], known=[known[n] for n in numbers])
-        batch.read(keep=1)
-        for place, n in enumerate(numbers):
-            found[n] = batch.prefix(place)
+    read = _read(heads, [known[n] for n in unread], open_batch)
+    for n, prefix in zip(unread, read, strict=True):
+        found[n] = prefix
     return found
+
+
+def _read(rows: Sequence[Row], known: Sequence[Prefix | None], open_batch: Open) -> list[Prefix]:
+    """Return what the model makes of each row's prompt; those are read together that are alike."""
+    read: dict[int, Prefix] = {}
+    for group in groups([row.prompt for row in rows], known):
+        batch = open_batch([rows[n] for n in group], [known[n] for n in group])
+        batch.read(keep=1)
+        read.update((n, batch.prefix(place)) for place, n in enumerate(group))
+    return [read[n] for n in range(len(rows))]
 
 
 def _joined(windows: Sequence[Prefix], beginning: int) -> Prefix:

@@ -89,7 +89,7 @@ class LocatorCourse:
         return losses.mean(), _mean(losses.detach(), marks)
 
     def measure(self, thorough: bool) -> Measured:
-        """Return marks of questions by what they see; see `ARMS`."""
+        """Return marks of questions by what they see; see `spans.ARMS`."""
         with torch.no_grad():
             return {name: self._examine(asked) for name, asked in self._held_out.items()}
 
