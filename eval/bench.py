@@ -10,8 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hybridqa.config import Config
-from hybridqa.engines.answer import best_share, best_shares
-from hybridqa.engines.prompts import Prompts
+from hybridqa.engines.prompts import Prompts, Worn, each_worn
 from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import InputError
 from hybridqa.eval.arms import SEARCHING, TRAINED, WEARING, ArmName, StyledArm
@@ -294,10 +293,8 @@ class Bench:
 
     def _located(self, case: Case, record: AdapterRecord, hits: Sequence[Hit]) -> Prompt | None:
         """Return the engine's prompt that looks at places, if the adapter has any."""
-        chunks = [hit.chunk for hit in self.own_hits(case)]
-        own = [(c.start, c.end) for c in chunks if c.document_id == record.document_id]
-        text, number = self._documents[record.document_id].text, best_share(record, hits)
-        prompt = self._prompts.worn(case.question, record, number, text, own)
+        text = self._documents[record.document_id].text
+        prompt = self._prompts.worn(case.question, Worn.by(record, hits), text)
         return prompt if prompt.places else None
 
     def _read(
@@ -310,12 +307,12 @@ class Bench:
             case.question,
             tuple(map(_text, hits)),
             quoting=quoting,
-            worn=(record, best_share(record, hits)) if record else None,
+            worn=Worn.by(record, hits) if record else None,
             places=[
                 self._prompts.kept(own, hit.chunk) if quoting else None
                 for own, hit in zip(made, hits, strict=True)
             ],
-            judging=best_shares(made, hits) if record else (),
+            judging=each_worn(made, hits) if record else (),
         )
 
     def _record(
@@ -330,7 +327,7 @@ class Bench:
 
     def _share(self, record: AdapterRecord, hits: Sequence[Hit]) -> Adapter:
         adapter, count = self._qa.adapters.load(record), len(record.shares)
-        return take_shares(adapter, [best_share(record, hits)], count) if count > 1 else adapter
+        return take_shares(adapter, [Worn.by(record, hits).number], count) if count > 1 else adapter
 
     @property
     def _reading(self) -> tuple[Adapter, ...]:

@@ -178,9 +178,31 @@ class Prompt:
     weight of 1. The next token's probabilities are multiplied, each to the power of its weight: a
     logarithmic opinion pool (Genest and Zidek 1986), or product of experts (Hinton 2002). `score`
     and `judge` know of none."""
+    relevance: Relevance | None = None
+    """Whether what is worn bears on the question. Where a locator finds that it does not, nothing
+    is generated, and an expert has no say; without a locator it is always worn. `score` and `judge`
+    know of none."""
     max_tokens: int = 48
     realm: str = ""
     """Whose prompt it is: nothing a generator keeps of it serves another realm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relevance:
+    """How likely a question bears on a document: the logistic function of the sum of two logits.
+
+    An adapter is loud: it changes answers that its document has nothing to do with. What was kept
+    beside it tells such questions apart, at a fraction of the cost of an answer.
+    """
+
+    places: Places
+    """What was kept of the document, or of the part that is worn."""
+    odds: float
+    """What the log odds of the likeliest place against "nowhere" are multiplied by."""
+    logit: float
+    """Of all else that is known."""
+    least: float
+    """Probability below which it is not worn, in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from hybridqa.config import Config
-from hybridqa.engines.prompts import BY_PLACES
+from hybridqa.engines.prompts import BY_PLACES, relevance
 from hybridqa.errors import DocumentTooLongError, InputError, InternalizeError
 from hybridqa.eval.arms import ArmName, parse_arms
 from hybridqa.eval.asking import batches, generated
@@ -107,8 +107,15 @@ def no_internalizer() -> InputError:
 class Lab:
     """Wraps a home that holds nothing else."""
 
-    def __init__(self, qa: HybridQA, wear: Wear = Wear.WHOLE) -> None:
-        self.qa, self.wear = qa, wear
+    def __init__(self, qa: HybridQA, wear: Wear = Wear.WHOLE, indexed: bool = False) -> None:
+        """Keep the arguments.
+
+        Args:
+            qa: The home.
+            wear: How much of an adapter is worn.
+            indexed: Whether documents are searched, whatever is worn of them.
+        """
+        self.qa, self.wear, self._indexed = qa, wear, indexed
 
     @property
     def internalizer(self) -> Internalizer:
@@ -129,7 +136,7 @@ class Lab:
             return Refusal(Refused.FAILED, str(exc))
         except torch.OutOfMemoryError as exc:
             return Refusal(Refused.FAILED, _first_line(exc))
-        if self.wear is Wear.PART and len(made.shares) > 1:
+        if self._indexed or (self.wear is Wear.PART and len(made.shares) > 1):
             self.qa.ingestor.ingest(document, None)  # to be searched
         return Made(document=document, internalized=made)
 
@@ -150,6 +157,24 @@ class Lab:
     def wearing(self, made: Made, question: str) -> Prompt:
         """Ask a document's adapter; the text is not in the prompt."""
         return self._prompt(question, self.worn(made, question))
+
+    def bearing(self, made: Made, question: str) -> Prompt:
+        """Do as `wearing`, but only if the document, which is indexed, bears on the question.
+
+        Raises:
+            InputError: Nothing is kept beside the adapter that could tell.
+        """
+        places = made.internalized.adapter.places
+        if places is None:
+            raise InputError(
+                "The config says `internalize: locator: null`, so nothing is kept of a text that "
+                "tells whether it bears on a question. Set it to `embedded`, or leave out "
+                "`--relevant`."
+            )
+        found = self.qa.retriever.search(question, self.qa.config.answer.hits, [made.document.id])
+        spans = [(hit.chunk.start, hit.chunk.end) for hit in found]
+        likely = relevance(part(places, spans), max(hit.similarity for hit in found))
+        return replace(self.wearing(made, question), relevance=likely)
 
     def quoting(self, made: Made, question: str) -> Prompt:
         """Ask for a quotation, which the locator finds in what is kept beside the adapter.

@@ -59,6 +59,9 @@ class UnrelatedPlan:
     """Passages of each kind, for each document."""
     arms: Sequence[str] = ARMS
     wear: str = Wear.WHOLE
+    relevant: bool = False
+    """Whether adapters are worn as the engine does, which first looks whether the document bears on
+    the question. Passages are then not read: no adapter is worn to read."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -92,7 +95,7 @@ def run_unrelated(
     """
     chosen = _chosen(data, plan)
     with scratch(config, open_home) as qa:
-        experiment = _Experiment(Lab(qa, Wear(plan.wear)), data, plan)
+        experiment = _Experiment(Lab(qa, Wear(plan.wear), plan.relevant), data, plan)
         answers: list[AnswerPair] = []
         texts: list[TextPair] = []
         about = experiment.lab.about()
@@ -112,7 +115,7 @@ def run_unrelated(
         texts=texts,
         refused=experiment.refused,
         seed=plan.seed,
-        wear=str(plan.wear),
+        wear=f"{plan.wear}, for relevant questions" if plan.relevant else str(plan.wear),
         about=about,
     )
 
@@ -162,7 +165,7 @@ class _Experiment:
 
     def texts(self, made: Made) -> Iterator[TextPair]:
         """Yield passages of the document and of others, read with its adapter and without."""
-        if ArmName.ADAPTER not in self._arms:
+        if ArmName.ADAPTER not in self._arms or self._plan.relevant:
             return
         base = self.lab.qa.base
         for kind, chunk in self._passages(made.document):
@@ -211,7 +214,8 @@ class _Experiment:
             return self.lab.reads(question, document), self.lab.alone(question)
         if isinstance(made, Refusal):
             return made, self.lab.alone(question)
-        return self.lab.wearing(made, question), self.lab.bare(question, made)
+        worn = self.lab.bearing if self._plan.relevant else self.lab.wearing
+        return worn(made, question), self.lab.bare(question, made)
 
     def _without(self, prompts: Sequence[Prompt]) -> list[Generation | Refusal]:
         """Return the answers without a document, each asked for once."""
@@ -235,16 +239,21 @@ class _Experiment:
         then: Generation | Refusal,
     ) -> AnswerPair:
         worn, plain = prompts
+        shut = isinstance(now, Generation) and now.located
+        if shut:  # the adapter is not worn
+            now = then
         reason = next((made.reason for made in (now, then) if isinstance(made, Refusal)), None)
         apart = None
         if isinstance(now, Generation) and isinstance(then, Generation) and then.token_ids:
             assert isinstance(worn, Prompt)
-            apart = divergence(self._generator, plain, worn, then.token_ids)
+            other = plain if shut else worn
+            apart = divergence(self._generator, plain, other, then.token_ids)
         return AnswerPair(
             document=document.id,
             kind=kind,
             arm=str(arm),
             question=case.question,
+            worn=not shut,
             before=answer_of(then) if isinstance(then, Generation) else None,
             after=answer_of(now) if isinstance(now, Generation) else None,
             divergence=apart,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ class AnswerPair:
     kind: Kind
     arm: str
     question: str
+    worn: bool
+    """Whether the document was worn or read; if not, after is before."""
     before: str | None
     after: str | None
     """`None` where it could not be asked."""
@@ -80,6 +83,8 @@ class AnswerFigures:
     kind: Kind
     asked: int
     refused: int
+    worn: float | None
+    """Share of those asked that were asked with the document."""
     unchanged: Interval | None
     divergence: Interval | None
     f1_before: Interval | None
@@ -168,6 +173,7 @@ class UnrelatedReport:
             kind=kind,
             asked=len(asked),
             refused=len(pairs) - len(asked),
+            worn=fmean(pair.worn for pair in asked) if asked else None,
             unchanged=mean([float(pair.unchanged) for pair in asked]),
             divergence=mean([pair.divergence for pair in asked]),
             f1_before=mean([pair.f1_before for pair in asked]),
@@ -196,7 +202,7 @@ def grids(report: UnrelatedReport) -> list[Grid]:
     answers = Grid(
         title=f"{title}: questions",
         columns=(
-            *("arm", "questions", "asked", "unchanged", "KL (nats a token)"),
+            *("arm", "questions", "asked", "worn", "unchanged", "KL (nats a token)"),
             *("F1 before", "F1 after", "not asked"),
         ),
         rows=[
@@ -204,6 +210,7 @@ def grids(report: UnrelatedReport) -> list[Grid]:
                 each.arm,
                 each.kind,
                 str(each.asked),
+                "-" if each.worn is None else f"{each.worn:.0%}",
                 percent(each.unchanged),
                 number(each.divergence),
                 number(each.f1_before),

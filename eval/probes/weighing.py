@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from hybridqa.config import Config
-from hybridqa.engines.answer import best_shares
-from hybridqa.engines.prompts import Prompts
+from hybridqa.engines.prompts import Prompts, each_worn
 from hybridqa.errors import InputError
 from hybridqa.eval.bench import Progress, scratch, silent
 from hybridqa.eval.cases import Case, Dataset, choose
@@ -249,7 +248,7 @@ def _trial(
     ]
     if not found:
         return None
-    judging = best_shares([records[hit.chunk.document_id] for hit in hits], hits)
+    judging = each_worn([records[hit.chunk.document_id] for hit in hits], hits)
     first, last = prompts.read(case.question, texts, True, judging=judging).rounds
     left = passed_on(first, found)
     reading, *others = last.judges

@@ -1,4 +1,4 @@
-"""`eval niah`, `effort`, `weigh`, `unrelated`, `conflict` and `attribution`."""
+"""`eval niah`, `effort`, `weigh`, `relevance`, `unrelated`, `conflict` and `attribution`."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def register(group: typer.Typer) -> None:
     group.command("niah")(niah)
     group.command("effort")(effort)
     group.command("weigh")(weigh)
+    group.command("relevance")(relevance)
     group.command("unrelated")(unrelated)
     group.command("conflict")(conflict)
     group.command("attribution")(attribution)
@@ -181,6 +182,38 @@ def weigh(
         session.show_grids(report.as_dict(), [grid(report)], markdown)
 
 
+def relevance(
+    context: typer.Context,
+    data: Annotated[
+        list[str], typer.Option(metavar="FILE|DIR|hub:ID", help="Questions; may be given often.")
+    ],
+    documents: Annotated[int, typer.Option(metavar="N", help="Of each, at most.")] = 100,
+    questions: Annotated[
+        int, typer.Option(metavar="N", help="Of each kind, for each document.")
+    ] = 4,
+    seed: SeedOption = 0,
+    markdown: MarkdownOption = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell for which questions a document's adapter would be worn: its own, others', general ones.
+
+    Nothing is generated. The weights stand in `hybridqa/engines/prompts.py`; others are fitted.
+    """
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.eval.datasets import load
+        from hybridqa.eval.probes.relevance import RelevancePlan, grid, run_relevance
+
+        plan = RelevancePlan(documents=documents, questions=questions, seed=seed)
+        datasets = [load(each) for each in data]
+        with session.progress() as advance:
+            advance("loading models", 0, 1)
+            report = run_relevance(session.config(), datasets, plan, advance)
+        session.show_grids(report.as_dict(), [grid(report)], markdown)
+
+
 def unrelated(
     context: typer.Context,
     data: DataOption,
@@ -195,6 +228,13 @@ def unrelated(
     ] = 8,
     arms: Annotated[str, typer.Option(help="Comma-separated.")] = "adapter,context",
     wear: WearOption = "whole",
+    relevant: Annotated[
+        bool,
+        typer.Option(
+            "--relevant",
+            help="Wear it, as `ask` does, only where the document bears on a question.",
+        ),
+    ] = False,
     seed: SeedOption = 0,
     markdown: MarkdownOption = False,
     home: HomeOption = None,
@@ -218,6 +258,7 @@ def unrelated(
             texts=texts,
             arms=comma_separated(arms),
             wear=wear,
+            relevant=relevant,
             seed=seed,
         )
         dataset = load(data)

@@ -35,6 +35,10 @@ def train(
         from hybridqa.wiring.training import training_run
 
         run = training_run(load_yaml(TrainConfig, config), out, resume)
+        if not run.told:
+            for _ in run.train():
+                pass
+            return
         with session.progress() as advance:
             advance("evaluating", run.step, run.last_step)
             for step, marks in run.train():

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from hybridqa.engines.cite import cite_document, cite_passage, find_support, within
 from hybridqa.engines.follow import follow
 from hybridqa.engines.meter import Meter
-from hybridqa.engines.prompts import Prompts
+from hybridqa.engines.prompts import Prompts, Worn, each_worn
 from hybridqa.engines.request import checked_question
 from hybridqa.engines.route import Routed, Router
 from hybridqa.engines.trace import Trace
 from hybridqa.errors import CorruptAdapterError, StaleDocumentError
-from hybridqa.internalize.compress import nearest_share
 from hybridqa.protocols import Generation, Generator
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.types import (
@@ -25,7 +24,6 @@ from hybridqa.types import (
     Attempt,
     Citation,
     Decision,
-    Hit,
     Style,
 )
 
@@ -224,13 +222,11 @@ class Answerer:
 
     def _from_adapter(self, task: _Task, record: AdapterRecord) -> _Made:
         hits, document = task.routed.hits, task.routed.candidates[0].record.document
-        number = best_share(record, hits)
+        worn = Worn.by(record, hits)
         text = document.text if task.style is Style.QUOTE else None
-        own = [hit.chunk for hit in hits if hit.chunk.document_id == document.id]
-        looked_at = [(chunk.start, chunk.end) for chunk in own]
         with task.meter.watch.stage("load_adapter"):
-            prompt = self._prompts.worn(task.question, record, number, text, looked_at)
-        start = 0 if prompt.places else record.shares[number][0]
+            prompt = self._prompts.worn(task.question, worn, text)
+        start = 0 if prompt.places else record.shares[worn.number][0]
         generation = task.meter.generate(prompt)
         with task.meter.watch.stage("verify"):
             citation = find_support(generation.text, hits)
@@ -262,7 +258,7 @@ class Answerer:
     def _from_passages(self, task: _Task, record: AdapterRecord | None) -> _Made:
         hits, watch = task.routed.hits, task.meter.watch
         chunks = [hit.chunk for hit in hits[: self._passages]]
-        worn = (record, best_share(record, hits)) if record else None
+        worn = Worn.by(record, hits) if record else None
         quoting = task.style is Style.QUOTE
         live = {each.record.document.id: each.adapter for each in task.routed.candidates}
         holding = [live.get(chunk.document_id) if quoting else None for chunk in chunks]
@@ -273,7 +269,7 @@ class Answerer:
                 quoting=quoting,
                 worn=worn,
                 places=list(map(self._prompts.kept, holding, chunks)),
-                judging=best_shares(holding, hits) if worn else (),
+                judging=each_worn(holding, hits) if worn else (),
             )
         generation = task.meter.generate(prompt)
         with watch.stage("verify"):
@@ -306,19 +302,3 @@ def _attempt(arm: Arm, made: _Made | CorruptAdapterError, seconds: float) -> Att
         support=made.support,
         milliseconds=milliseconds,
     )
-
-
-def best_share(record: AdapterRecord, hits: Sequence[Hit]) -> int:
-    """Return the number of the adapter's share whose span the best hit in its document lies in."""
-    chunk = next(hit.chunk for hit in hits if hit.chunk.document_id == record.document_id)
-    return nearest_share(record.shares, chunk.start, chunk.end)
-
-
-def best_shares(
-    records: Sequence[AdapterRecord | None], hits: Sequence[Hit]
-) -> list[tuple[AdapterRecord, int] | None]:
-    """Return each adapter with the share that its own hit lies in; there may be more hits."""
-    return [
-        (record, best_share(record, [hit])) if record else None
-        for record, hit in zip(records, hits, strict=False)
-    ]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hybridqa.errors import CorruptAdapterError
-from hybridqa.internalize.compress import take_shares
+from hybridqa.internalize.compress import nearest_share, take_shares
 from hybridqa.models.places import part
-from hybridqa.protocols import Expert, Judge, Prompt, Round
+from hybridqa.protocols import Expert, Judge, Prompt, Relevance, Round
 from hybridqa.stores.adapters import AdapterStore
-from hybridqa.types import Adapter, AdapterRecord, Chunk, Places
+from hybridqa.types import Adapter, AdapterRecord, Chunk, Hit, Places
 
 # How places are weighed: fitted by maximum likelihood of the right answer on 200 questions of XQuAD
 # and FairytaleQA's validation set, none of those that figures are measured on. Each was asked with
@@ -30,6 +30,52 @@ _SAY = 0.074
 took F1 from 0.532 to 0.585 (0.13: 0.589), and 100 on stories (0.330 to 0.323; 0.13: 0.311). On 160
 others of XQuAD it changed nothing, 0.559 and 0.563: it does no harm, and no surely proven good. (An
 adapter that the reader itself wears takes 0.1 away.)"""
+
+
+_PLACE, _SIMILARITY, _BIAS, _LEAST = 0.63, 15.1, -3.7, 0.2
+
+
+def relevance(places: Places, similarity: float) -> Relevance:
+    """Return how likely a question bears on a document, and from when on its adapter is worn.
+
+    Args:
+        places: Kept of the document, or of the parts that were found.
+        similarity: Cosine similarity of the question and the part that is most like it.
+    """
+    logit = _SIMILARITY * similarity + _BIAS
+    return Relevance(places=places, odds=_PLACE, logit=logit, least=_LEAST)
+
+
+@dataclass(frozen=True)
+class Worn:
+    """A document's adapter, and what was found in the document."""
+
+    record: AdapterRecord
+    hits: Sequence[Hit]
+    """At least one; the best says which share is worn."""
+
+    @property
+    def number(self) -> int:
+        """Of the share whose span the best hit lies in."""
+        chunk = self.hits[0].chunk
+        return nearest_share(self.record.shares, chunk.start, chunk.end)
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Where the hits lie in the document."""
+        return [(hit.chunk.start, hit.chunk.end) for hit in self.hits]
+
+    @classmethod
+    def by(cls, record: AdapterRecord, hits: Sequence[Hit]) -> Worn:
+        """Return an adapter with those of some hits that lie in its document: at least one."""
+        return cls(record, [h for h in hits if h.chunk.document_id == record.document_id])
+
+
+def each_worn(records: Sequence[AdapterRecord | None], hits: Sequence[Hit]) -> list[Worn | None]:
+    """Return each adapter with its own hit; there may be more hits."""
+    return [
+        Worn(record, [hit]) if record else None for record, hit in zip(records, hits, strict=False)
+    ]
 
 
 class Prompts:
@@ -56,36 +102,26 @@ class Prompts:
             realm=self._realm,
         )
 
-    def worn(
-        self,
-        question: str,
-        record: AdapterRecord,
-        number: int,
-        text: str | None,
-        looked_at: Sequence[tuple[int, int]] = (),
-    ) -> Prompt:
+    def worn(self, question: str, worn: Worn, text: str | None) -> Prompt:
         """Wear a share of an adapter.
 
         Args:
             question: With nothing to read.
-            record: Of the adapter.
-            number: Of the share.
+            worn: What of which adapter.
             text: The document's, if it is to be quoted: all of it where its places are looked at,
                 or else what the share was made from. `None` leaves the wording free.
-            looked_at: Spans of the text whose places are looked at.
 
         Raises:
             CorruptAdapterError: Its files are damaged.
         """
-        whole = self._adapters.load(record)
-        places = part(whole.places, looked_at) if whole.places and text is not None else None
-        quoted = text
-        if text is not None and places is None:
-            quoted = text[slice(*record.shares[number])]
+        if text is None:
+            return self._wearing(question, worn)
+        places = self._places(worn)
+        quoted = text if places else text[slice(*worn.record.shares[worn.number])]
         return Prompt(
             question=question,
-            adapters=self._worn(record, number),
-            quote_from=None if quoted is None else (quoted,),
+            adapters=self._worn(worn),
+            quote_from=(quoted,),
             rounds=(BY_PLACES,) if places else (),
             places=(places,) if places else (),
             max_tokens=self._max_tokens,
@@ -97,9 +133,9 @@ class Prompts:
         question: str,
         passages: Sequence[str],
         quoting: bool,
-        worn: tuple[AdapterRecord, int] | None = None,
+        worn: Worn | None = None,
         places: Sequence[Places | None] = (),
-        judging: Sequence[tuple[AdapterRecord, int] | None] = (),
+        judging: Sequence[Worn | None] = (),
     ) -> Prompt:
         """Read passages, and ask an adapter besides.
 
@@ -107,19 +143,17 @@ class Prompts:
             question: Stands after the passages.
             passages: Best first.
             quoting: Whether the answer must be a span of theirs.
-            worn: An adapter's record, and the number of its share. Worn by a model that reads
-                nothing, and has a say in every token. Where what is quoted is located, nothing is
-                written, and it has none.
+            worn: What of which adapter. Worn by a model that reads nothing, and has a say in every
+                token. Where what is quoted is located, nothing is written, and it has none.
             places: What was kept of each passage; see `kept`.
-            judging: The same as `worn` for each passage: judges what is located in it.
+            judging: Of each passage, if any: judges what is located in it.
 
         Raises:
             CorruptAdapterError: Its files are damaged.
         """
         pool: tuple[Expert, ...] = ()
         if worn:
-            wearing = Prompt(question=question, adapters=self._worn(*worn), realm=self._realm)
-            pool = (Expert(prompt=wearing, weight=_SAY),)
+            pool = (Expert(prompt=self._wearing(question, worn), weight=_SAY),)
         rounds: tuple[Round, ...] = ()
         if quoting:
             reading = Prompt(
@@ -138,14 +172,12 @@ class Prompts:
             realm=self._realm,
         )
 
-    def _weighed(
-        self, reading: Prompt, judging: Sequence[tuple[AdapterRecord, int] | None]
-    ) -> Round:
+    def _weighed(self, reading: Prompt, judging: Sequence[Worn | None]) -> Round:
         """Return the round in which the reader judges, and any adapters of passages."""
         wearing: dict[tuple[str, ...], tuple[tuple[Adapter, ...], set[int]]] = {}
         for number, each in enumerate(judging):
             with suppress(CorruptAdapterError):  # whose passages the reader judges alone
-                adapters = self._worn(*each) if each else ()
+                adapters = self._worn(each) if each else ()
                 if adapters:
                     key = tuple(adapter.id for adapter in adapters)
                     wearing.setdefault(key, (adapters, set()))[1].add(number)
@@ -183,11 +215,25 @@ class Prompts:
             realm=self._realm,
         )
 
-    def _worn(self, record: AdapterRecord, number: int) -> tuple[Adapter, ...]:
-        """Return a share of an adapter, and below it what it was made on."""
-        task = self._task_adapters[record.task_adapter_id] if record.task_adapter_id else None
-        share = self._share(record, number)
-        return (task, share) if task else (share,)
+    def _wearing(self, question: str, worn: Worn) -> Prompt:
+        """Wear a share, if it bears on the question, with free wording."""
+        places = self._places(worn)
+        return Prompt(
+            question=question,
+            adapters=self._worn(worn),
+            relevance=relevance(places, worn.hits[0].similarity) if places else None,
+            max_tokens=self._max_tokens,
+            realm=self._realm,
+        )
 
-    def _share(self, record: AdapterRecord, number: int) -> Adapter:
-        return take_shares(self._adapters.load(record), [number], len(record.shares))
+    def _places(self, worn: Worn) -> Places | None:
+        """Return what the adapter keeps of the parts that were found."""
+        whole = self._adapters.load(worn.record).places
+        return part(whole, worn.spans) if whole else None
+
+    def _worn(self, worn: Worn) -> tuple[Adapter, ...]:
+        """Return a share of an adapter, and below it what it was made on."""
+        record = worn.record
+        task = self._task_adapters[record.task_adapter_id] if record.task_adapter_id else None
+        share = take_shares(self._adapters.load(record), [worn.number], len(record.shares))
+        return (task, share) if task else (share,)

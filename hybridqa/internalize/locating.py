@@ -18,10 +18,11 @@ from hybridqa.protocols import (
     Locator,
     Look,
     Prompt,
+    Relevance,
 )
 from hybridqa.stores.peft_folder import adapter_id, document_origin
 from hybridqa.stores.places import tensors_of
-from hybridqa.types import Chunk, Document, Internalized
+from hybridqa.types import Chunk, Document, Internalized, Place
 
 PLACES = 8
 """That are weighed of each text. Judged by the reader, F1 on 80 questions was 0.65 with 2 of them,
@@ -55,7 +56,10 @@ class LocatingInternalizer:
 
 
 class LocatingGenerator:
-    """A `Generator` that looks for an answer where a prompt lets it; no token is then generated."""
+    """A `Generator` that looks for an answer where a prompt lets it; no token is then generated.
+
+    Nor is one where it finds that what is worn has nothing to do with the question.
+    """
 
     def __init__(self, generator: Generator, locator: Locator) -> None:
         """Wire the pieces.
@@ -73,10 +77,10 @@ class LocatingGenerator:
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Generation]:
         """Return one generation per prompt, in order; see `protocols.Generator`."""
-        located = self._located(prompts)
-        pairs = list(zip(prompts, located, strict=True))
-        rest = iter(self._generator.generate([prompt for prompt, found in pairs if not found]))
-        return [found or next(rest) for found in located]
+        prompts, found = self._looked(prompts)
+        left = [prompt for prompt, each in zip(prompts, found, strict=True) if not each]
+        rest = iter(self._generator.generate(left))
+        return [each or next(rest) for each in found]
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         """Return the likelihood of each answer after its prompt; see `protocols.Generator`."""
@@ -88,13 +92,51 @@ class LocatingGenerator:
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Yield the answer's text as it grows; what is found comes at once."""
-        (found,) = self._located([prompt])
+        (prompt,), (found,) = self._looked([prompt])
         if found:
             return iter([found.text])
         return self._generator.stream(prompt)
 
     def forget(self, realm: str) -> None:
         self._generator.forget(realm)
+
+    def _looked(
+        self, prompts: Sequence[Prompt]
+    ) -> tuple[Sequence[Prompt], Sequence[Generation | None]]:
+        """Return prompts to be asked, and what needs no asking: what was found, or is irrelevant.
+
+        Experts that have nothing to say on a prompt's question are left out of its pool.
+        """
+        worn = [each for p in prompts for each in (p, *(expert.prompt for expert in p.pool))]
+        began = time.perf_counter()
+        idle = self._irrelevant([prompt for prompt in worn if prompt.relevance])
+        seconds = time.perf_counter() - began
+        asked = [
+            replace(p, pool=[each for each in p.pool if id(each.prompt) not in idle])
+            if p.pool
+            else p
+            for p in prompts
+        ]
+        found = self._located(asked)
+        return asked, [
+            _nothing(idle[id(prompt)], seconds) if id(prompt) in idle else each
+            for prompt, each in zip(prompts, found, strict=True)
+        ]
+
+    def _irrelevant(self, prompts: Sequence[Prompt]) -> dict[int, float]:
+        """Return how likely prompts bear on what is worn, by their identity: those that do not."""
+        told = [
+            (prompt, prompt.relevance)
+            for prompt in prompts
+            if prompt.relevance and prompt.relevance.places.locator == self._locator.fingerprint
+        ]
+        looks = [Look(prompt.question, relevance.places) for prompt, relevance in told]
+        idle = {}
+        for (prompt, relevance), places in zip(told, self._locator.locate(looks), strict=True):
+            likely = relevance_of(relevance, places)
+            if likely < relevance.least:
+                idle[id(prompt)] = likely
+        return idle
 
     def _located(self, prompts: Sequence[Prompt]) -> list[Generation | None]:
         """Return what is found as answers; `None` where the model must generate one."""
@@ -127,6 +169,34 @@ class LocatingGenerator:
             else:  # it is not for reading, neither here nor by the model
                 return []
         return looks
+
+
+def relevance_of(relevance: Relevance, places: Sequence[Place]) -> float:
+    """Return how likely a question bears on a document, in [0, 1].
+
+    Args:
+        relevance: What is known.
+        places: Where a locator finds the question answered, best first; none in an empty text.
+    """
+    if not places:
+        return 0.0
+    logit = relevance.odds * places[0].log_odds + relevance.logit
+    return 1 / (1 + math.exp(-max(-700.0, min(700.0, logit))))
+
+
+def _nothing(likely: float, seconds: float) -> Generation:
+    """Return that nothing is said, given how likely there was something to say."""
+    return Generation(
+        text="",
+        token_ids=(),
+        logprobs=(math.log1p(-likely),),
+        span=None,
+        located=True,
+        abstained=True,
+        prompt_tokens=0,
+        first_token_s=seconds,
+        seconds=seconds,
+    )
 
 
 def _answer(verdict: Verdict, seconds: float) -> Generation:

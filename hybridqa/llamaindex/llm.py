@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -127,8 +128,7 @@ class AdapterLLM(CustomLLM):
         return in_thread(await asyncio.to_thread(self.stream_chat, messages, **kwargs))
 
     def _request(self, prompt: str) -> tuple[Prompt, AdapterRecord]:
-        from hybridqa.engines.answer import best_share
-        from hybridqa.engines.prompts import Prompts
+        from hybridqa.engines.prompts import Prompts, Worn
 
         qa = self._qa
         about = prompt.strip()[
@@ -138,7 +138,8 @@ class AdapterLLM(CustomLLM):
         assert record is not None, "a decision for an adapter carries one"
         hits = qa.retriever.search(about, qa.config.answer.hits, [self.document_id])
         prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, self.max_tokens)
-        return prompts.worn(prompt, record, best_share(record, hits), None), record
+        worn = prompts.worn(prompt, Worn.by(record, hits), None)
+        return replace(worn, relevance=None), record  # who asks an LLM wants it to write
 
     def _check_live(self, record: AdapterRecord) -> None:
         if self._qa.catalog.live_hash(self.document_id) != record.content_hash:

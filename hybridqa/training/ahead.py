@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from hybridqa.training.config import EvaluationConfig, TrainConfig
+from hybridqa.training.peers import Peers
 
 T = TypeVar("T")
 
@@ -21,7 +22,11 @@ class Ahead(Generic[T]):
     """Batches by their number; those that follow the last one asked for are made meanwhile."""
 
     def __init__(
-        self, make: Callable[[int], T], count: int, makers: Executor | None = None
+        self,
+        make: Callable[[int], T],
+        count: int,
+        makers: Executor | None = None,
+        stride: int = 1,
     ) -> None:
         """Keep the arguments.
 
@@ -29,15 +34,16 @@ class Ahead(Generic[T]):
             make: Returns a batch, a function of its number alone.
             count: Made ahead; with none each batch is made when it is asked for.
             makers: Who call it; by default one thread.
+            stride: From the number of a batch to that of the next.
         """
-        self._make, self._count = make, count
+        self._make, self._count, self._stride = make, count, stride
         self._makers = makers or ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._coming: dict[int, Future[T]] = {}
 
     def __getitem__(self, number: int) -> T:
         if not self._count:
             return self._make(number)
-        wanted = range(number, number + 1 + self._count)
+        wanted = range(number, number + 1 + self._count * self._stride, self._stride)
         for other in self._coming.keys() - set(wanted):
             self._coming.pop(other).cancel()
         for each in wanted:
@@ -77,13 +83,14 @@ def made_ahead(
         make: Returns a batch, a function of its number alone.
         begin: Returns the like in another process, which has the run's config; importable.
     """
+    stride = Peers().count  # the batches between are the others'
     if not config.workers:
-        return Ahead(make, config.ahead)
+        return Ahead(make, config.ahead, stride=stride)
     alone = replace(config, device="cpu", ahead=0, workers=0, evaluation=EvaluationConfig())
     makers = ProcessPoolExecutor(
         config.workers, get_context("spawn"), initializer=_begin, initargs=(begin, alone)
     )
-    return Ahead(_made, config.ahead, makers)
+    return Ahead(_made, config.ahead, makers, stride)
 
 
 _make: Callable[[int], Any]

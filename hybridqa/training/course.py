@@ -40,10 +40,10 @@ class Course(Protocol):
         """Compute, before the first step, what is to begin with."""
         ...
 
-    def learn(self, step: int) -> tuple[Tensor, Marks]:
-        """Return the loss of a step's batch, with gradients, and its marks.
+    def learn(self, number: int) -> tuple[Tensor, Marks]:
+        """Return the loss of a batch, with gradients, and its marks.
 
-        Batches are functions of the step's number alone.
+        Batches are functions of their number alone; there is no end of them.
         """
         ...
 

@@ -49,8 +49,8 @@ class HypernetworkCourse:
     def prepare(self) -> None:
         pass
 
-    def learn(self, step: int) -> tuple[Tensor, Marks]:
-        return learn(self._learner, self._ahead[step].to(self._learner.base.device), self._losses)
+    def learn(self, number: int) -> tuple[Tensor, Marks]:
+        return learn(self._learner, self._ahead[number].to(self._learner.base.device), self._losses)
 
     def measure(self, thorough: bool) -> Measured:
         """Return marks with the right, a wrong and no adapter, and with the passage in the prompt.

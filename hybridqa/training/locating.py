@@ -78,12 +78,12 @@ class LocatorCourse:
         self._network.widen.weight.copy_(directions.T)
         self._network.widen.bias.copy_(mean)
 
-    def learn(self, step: int) -> tuple[Tensor, Marks]:
-        lessons = self._ahead[step]
+    def learn(self, number: int) -> tuple[Tensor, Marks]:
+        lessons = self._ahead[number]
         self._network.train()
         with torch.random.fork_rng(devices=[]):
-            # Of the dropout: a step is a function of itself.
-            torch.manual_seed(self._config.seed + step)
+            # Of the dropout: a batch's loss is a function of itself.
+            torch.manual_seed(self._config.seed + number)
             losses, marks = self._taught([lesson for lesson in lessons if lesson.asked])
         self._network.eval()
         return losses.mean(), _mean(losses.detach(), marks)

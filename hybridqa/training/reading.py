@@ -90,8 +90,8 @@ class ReaderCourse:
     def prepare(self) -> None:
         pass
 
-    def learn(self, step: int) -> tuple[Tensor, Marks]:
-        batch = self._ahead[step].to(self._base.device)
+    def learn(self, number: int) -> tuple[Tensor, Marks]:
+        batch = self._ahead[number].to(self._base.device)
         losses, right = self._read(batch)
         return losses.mean(), _marks(batch, losses.detach(), right)
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from hybridqa.training.config import TrainConfig
 from hybridqa.training.course import Course
 from hybridqa.training.curves import draw_curves
 from hybridqa.training.losses import Marks
+from hybridqa.training.peers import Peers
 
 CHECKPOINT = "checkpoint"
 """In a run's folder: what `internalize: hypernetwork:`, `model: reader:` or `internalize: locator:`
@@ -52,7 +54,7 @@ def schedule(step: int, config: TrainConfig, done: float) -> float:
 
 
 class Run:
-    """Trains in turns with whatever else the base model does.
+    """Trains in turns with whatever else the base model does, and with its peers, if it has some.
 
     What is evaluated and saved for use is the running average of the weights, which is better than
     the last ones while the learning rate is high: Polyak & Juditsky 1992.
@@ -65,6 +67,7 @@ class Run:
             ConfigError: The state is of another network.
         """
         self._folder, self._course, self._config = folder, course, config
+        self._peers = Peers()
         adapters = course.adapter_parameters()
         network = [p for name, p in course.parameters().items() if name not in adapters]
         groups: list[dict[str, Any]] = [
@@ -83,6 +86,7 @@ class Run:
         self._average = {n: p.detach().clone() for n, p in course.parameters().items()}
         self._prepared = (folder / _STATE).exists()
         self.step = self._resume() if self._prepared else 0
+        self._peers.wait()  # all have seen whether there is a state
 
     @property
     def passages(self) -> int:
@@ -97,21 +101,28 @@ class Run:
     def checkpoint(self) -> Path:
         return self._folder / CHECKPOINT
 
+    @property
+    def told(self) -> bool:
+        """Whether this process tells how it goes: of several, the first does."""
+        return self._peers.first
+
     def train(self) -> Iterator[tuple[int, Marks]]:
-        """Yield each step's number and marks; evaluate and save now and then, and at the end."""
-        config = self._config
+        """Yield each step's number and marks; evaluate and save now and then, and at the end.
+
+        Of several processes the first evaluates and saves, and the marks are those of the batches
+        of each.
+        """
+        config, turns = self._config, self._course.turns
         if not self._prepared:
-            self._course.turns.run(self._course.prepare)
-            for name, parameter in self._course.parameters().items():
-                self._average[name].copy_(parameter.detach())
+            turns.run(self._prepare)
             self.save()
             self._prepared = True
         if self.step == 0:
             self._evaluate(thorough=True)
-        last = self._done >= 1
-        while not last:
+        done = self._done()
+        while done < 1:
             began, cpu = time.perf_counter(), time.process_time()
-            marks = self._course.turns.run(self._learn)
+            marks = turns.run(partial(self._learn, done))
             self.step += 1
             self._log(
                 "train",
@@ -120,20 +131,20 @@ class Run:
                 cpu_seconds=round(time.process_time() - cpu, 2),
             )
             yield self.step, marks
-            last = self._done >= 1
-            if last or self.step % config.save_every == 0:
+            done = self._done()
+            if done >= 1 or self.step % config.save_every == 0:
                 self.save()  # before what could fail
-            if last or self.step % config.evaluation.every == 0:
-                self._evaluate(thorough=last)
+            if done >= 1 or self.step % config.evaluation.every == 0:
+                self._evaluate(thorough=done >= 1)
+        self._peers.wait()
 
-    @property
     def _done(self) -> float:
-        """Share of the run that is behind."""
+        """Return the share of the run that is behind."""
         if self.step >= self._config.steps:
             return 1.0
         done = self.step / self._config.steps
         if self._config.minutes is not None:
-            done = max(done, self._seconds / (60 * self._config.minutes))
+            done = max(done, self._peers.agreed(self._seconds) / (60 * self._config.minutes))
         return done
 
     @property
@@ -141,14 +152,21 @@ class Run:
         """That the run has taken, with those before it was gone on with."""
         return time.perf_counter() - self._began
 
-    def _learn(self) -> Marks:
+    def _prepare(self) -> None:
+        self._course.prepare()
+        self._peers.agree(p.data for p in self._course.parameters().values())
+        for name, parameter in self._course.parameters().items():
+            self._average[name].copy_(parameter.detach())
+
+    def _learn(self, done: float) -> Marks:
         for group in self._optimizer.param_groups:
-            group["lr"] = group["peak"] * schedule(self.step, self._config, self._done)
+            group["lr"] = group["peak"] * schedule(self.step, self._config, done)
         with torch.enable_grad():
-            loss, marks = self._course.learn(self.step)
+            loss, marks = self._course.learn(self._peers.batch(self.step))
             loss.backward()
-        for group in self._optimizer.param_groups:  # none drowns the others
-            nn.utils.clip_grad_norm_(group["params"], _CLIP)
+        for group in self._optimizer.param_groups:
+            self._peers.share(group["params"])
+            nn.utils.clip_grad_norm_(group["params"], _CLIP)  # none drowns the others
         self._optimizer.step()
         self._optimizer.zero_grad()
         kept = min(self._config.average, (self.step + 1) / (self.step + 10))
@@ -172,6 +190,8 @@ class Run:
             parameter.data.copy_(weights[name])
 
     def _evaluate(self, thorough: bool) -> None:
+        if not self._peers.first:
+            return
         with self._averaged():
             found = self._course.turns.run(lambda: self._course.measure(thorough))
         self._log("evaluation", sets=found)
@@ -179,12 +199,16 @@ class Run:
             draw_curves(self._folder / LOG, self._folder / CURVES)
 
     def _log(self, kind: str, **values: Any) -> None:
+        if not self._peers.first:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / LOG).open("a") as file:
             file.write(json.dumps({"kind": kind, "step": self.step, **values}) + "\n")
 
     def save(self) -> None:
         """Write the state to go on from, and the checkpoint to use; each whole or not at all."""
+        if not self._peers.first:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         tensors = {}
         for name, parameter in self._course.parameters().items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def training_run(plan: TrainConfig, folder: Path, resume: bool) -> Run:
-    """Load the model and what is to be trained.
+    """Load the model and what is to be trained; meet the other processes, if there are any.
 
     Args:
         plan: What to do.
@@ -28,12 +29,14 @@ def training_run(plan: TrainConfig, folder: Path, resume: bool) -> Run:
         ModelError: The model or the checkpoint that it starts from cannot be loaded.
     """
     from hybridqa.models.base import BaseModel
+    from hybridqa.training.peers import Peers
     from hybridqa.training.run import LOG, Run
 
     if (folder / LOG).exists() and not resume:
         raise ConfigError(
             f"`{folder}` holds a run already. Give --resume to go on with it, or another folder."
         )
+    plan = replace(plan, device=Peers().device(plan.device))
     if plan.locator is not None:
         from hybridqa.training.locating import LocatorCourse
 

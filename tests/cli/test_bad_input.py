@@ -226,6 +226,7 @@ def test_a_run_that_cannot_be_begun(
         (("eval", "niah", "--arms", "retrieval"), "The arm `retrieval` has no part in this"),
         (("eval", "niah", "--filler", "lorem"), "There is no filler `lorem`"),
         (("eval", "niah", "--out", __file__), "is a file. Name a folder"),
+        (("eval", "relevance", "--data", "nothing.csv"), "nothing.csv"),
         (("eval", "unrelated", "--data", "nothing.csv"), "nothing.csv"),
         (("eval", "unrelated", "--data", "nothing.csv", "--texts", "0"), "texts must be at least"),
         (("eval", "unrelated", "--data", "nothing.csv", "--wear", "half"), "adapter `half`"),

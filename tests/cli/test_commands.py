@@ -24,6 +24,7 @@ COMMANDS = [
     ("eval", "qa"),
     ("eval", "replay"),
     ("eval", "niah"),
+    ("eval", "relevance"),
     ("eval", "unrelated"),
     ("eval", "conflict"),
     ("eval", "attribution"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hybridqa.engines.prompts import Prompts
+from hybridqa.engines.prompts import Prompts, Worn, each_worn
 from hybridqa.models.places import packed, unpacked
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.stores.catalog import Catalog
@@ -17,6 +17,7 @@ from hybridqa.types import (
     AdapterRecord,
     Chunk,
     Document,
+    Hit,
     Internalized,
     LoraLayer,
     Places,
@@ -63,6 +64,18 @@ def published(
     return adapters.publish(made, document, "associative", "network")
 
 
+def found(record: AdapterRecord, span: tuple[int, int], similarity: float = 0.5) -> Worn:
+    """Return an adapter with one hit in its document."""
+    chunk = Chunk(
+        document_id=record.document_id,
+        content_hash=record.content_hash,
+        start=span[0],
+        end=span[1],
+        text=TEXT[slice(*span)],
+    )
+    return Worn(record, [Hit(chunk=chunk, score=1.0, similarity=similarity)])
+
+
 def test_a_quotation_is_looked_for_in_the_spans_given(
     adapters: AdapterStore, tmp_path: Path
 ) -> None:
@@ -70,7 +83,7 @@ def test_a_quotation_is_looked_for_in_the_spans_given(
     prompts = Prompts(adapters, {TASK.id: TASK}, None, 8)
 
     for number, half in enumerate(HALVES):
-        prompt = prompts.worn("When?", record, 0, TEXT, [half])
+        prompt = prompts.worn("When?", found(record, half), TEXT)
         assert prompt.quote_from == (TEXT,)
         (weighed,) = prompt.rounds
         assert weighed.judges == ()
@@ -80,16 +93,52 @@ def test_a_quotation_is_looked_for_in_the_spans_given(
         assert [TEXT[a:b] for a, b in piece.spans[1:-1].tolist()] == WORDS[number]
 
 
-def test_free_wording_is_not_looked_for(adapters: AdapterStore, tmp_path: Path) -> None:
+def test_in_free_wording_an_adapter_is_worn_where_its_parts_bear_on_the_question(
+    adapters: AdapterStore, tmp_path: Path
+) -> None:
     record = published(adapters, tmp_path)
+    prompts = Prompts(adapters, {TASK.id: TASK}, None, 8)
 
-    assert Prompts(adapters, {TASK.id: TASK}, None, 8).worn("?", record, 0, None).rounds == ()
+    like = prompts.worn("?", found(record, HALVES[1], similarity=0.5), None)
+    unlike = prompts.worn("?", found(record, HALVES[1], similarity=0.1), None)
+    (expert,) = prompts.read("?", (TEXT,), False, worn=found(record, HALVES[1])).pool
+
+    assert (like.rounds, like.quote_from) == ((), None)
+    for asked in (like, unlike, expert.prompt):
+        assert asked.adapters[0] is TASK
+        assert asked.relevance is not None
+        (piece,) = unpacked(asked.relevance.places)
+        assert [TEXT[a:b] for a, b in piece.spans[1:-1].tolist()] == WORDS[1]
+        assert 0 < asked.relevance.least < 0.5
+    assert like.relevance.logit > unlike.relevance.logit  # type: ignore[union-attr]
+
+
+def test_an_adapter_without_places_is_worn_for_all_questions(
+    adapters: AdapterStore, tmp_path: Path
+) -> None:
+    worn = found(published(adapters, tmp_path, None), HALVES[0])
+    prompts = Prompts(adapters, {TASK.id: TASK}, None, 8)
+
+    assert prompts.worn("?", worn, None).relevance is None
+    assert prompts.read("?", (TEXT,), False, worn=worn).pool[0].prompt.relevance is None
+
+
+def test_of_all_hits_those_in_the_document_count(adapters: AdapterStore, tmp_path: Path) -> None:
+    record = published(adapters, tmp_path)
+    (other,) = found(replace(record, document_id="b.md"), HALVES[0]).hits
+    (first,), (second,) = (found(record, half).hits for half in HALVES)
+
+    worn = Worn.by(record, [other, second, first])
+
+    assert (worn.number, worn.spans) == (1, [HALVES[1], HALVES[0]])
+    assert each_worn([record, None], [first, other, second]) == [Worn(record, [first]), None]
 
 
 def test_an_adapter_without_places_quotes_by_itself(adapters: AdapterStore, tmp_path: Path) -> None:
     record = published(adapters, tmp_path, None)
 
-    prompt = Prompts(adapters, {TASK.id: TASK}, None, 8).worn("When?", record, 0, TEXT, HALVES)
+    worn = found(record, HALVES[0])
+    prompt = Prompts(adapters, {TASK.id: TASK}, None, 8).worn("When?", worn, TEXT)
 
     assert (prompt.rounds, prompt.places) == ((), ())
     assert prompt.quote_from == (TEXT[:15],)
@@ -153,16 +202,17 @@ def test_adapters_judge_what_is_located_in_their_passages(
 ) -> None:
     record = published(adapters, tmp_path)
     prompts = Prompts(adapters, {TASK.id: TASK}, READER, 8)
-    judging = [(record, 0), (record, 1), None]
+    first, second = (found(record, half) for half in HALVES)
+    judging = [first, second, None]
 
-    asked = prompts.read("When?", PASSAGES, quoting=True, worn=(record, 0), judging=judging)
+    asked = prompts.read("When?", PASSAGES, quoting=True, worn=first, judging=judging)
 
-    reading, bare, first, second = asked.rounds[-1].judges
+    reading, bare, one, other = asked.rounds[-1].judges
     assert reading.prompt.adapters == (READER,)
     assert (bare.prompt.adapters, bare.prompt.passages) == ((), ())
     assert bare.texts == {0, 1}
-    assert bare.weight < 0 < first.weight == second.weight < reading.weight
-    for judge, number in ((first, 0), (second, 1)):
+    assert bare.weight < 0 < one.weight == other.weight < reading.weight
+    for judge, number in ((one, 0), (other, 1)):
         task, share = judge.prompt.adapters
         assert (task, judge.texts, judge.prompt.passages) == (TASK, {number}, ())
         assert share.layers[PATH].down.shape == (1, 8)
@@ -175,7 +225,7 @@ def test_a_damaged_adapter_does_not_judge(adapters: AdapterStore, tmp_path: Path
     fresh = AdapterStore(adapters.folder, adapters._catalog, "base")
 
     asked = Prompts(fresh, {TASK.id: TASK}, READER, 8).read(
-        "When?", PASSAGES, quoting=True, judging=[(record, 0), None, None]
+        "When?", PASSAGES, quoting=True, judging=[found(record, HALVES[0]), None, None]
     )
 
     (judge,) = asked.rounds[-1].judges

@@ -1,14 +1,15 @@
 """Quotations that are found: what the wrapped internalizer and generator add."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from hybridqa.internalize.locating import LocatingGenerator, LocatingInternalizer
+from hybridqa.internalize.locating import LocatingGenerator, LocatingInternalizer, relevance_of
 from hybridqa.internalize.locator import TorchLocator
 from hybridqa.models.generator import ABSTENTION
-from hybridqa.protocols import Judge, Judgement, Look, Prompt, Round
+from hybridqa.protocols import Expert, Judge, Judgement, Look, Prompt, Relevance, Round
 from hybridqa.testing import FakeGenerator, FakeInternalizer, tiny_locator
 from hybridqa.types import Chunk, Document
 
@@ -64,6 +65,62 @@ def test_what_can_be_found_is_found_and_the_rest_is_generated(
     assert (found.prompt_tokens, found.token_ids, found.abstained) == (0, (), False)
     assert list(generator.stream(quoting)) == [found.text]
     assert "".join(generator.stream(plain)) == "four"
+
+
+def bearing(locator: TorchLocator, least: float, logit: float = 0.0) -> Relevance:
+    return Relevance(places=locator.keep([CHUNK]), odds=1.0, logit=logit, least=least)
+
+
+def test_what_is_worn_is_asked_where_it_bears_on_the_question(
+    locator: TorchLocator, generator: LocatingGenerator
+) -> None:
+    plain = Prompt(question="When is tea?")
+    (place,) = locator.locate([Look("When is tea?", TEXT)])[0]
+    likely = relevance_of(bearing(locator, 0.5, 0.3), [place])
+    assert likely == pytest.approx(1 / (1 + math.exp(-0.3) / place.odds))
+    open_, shut = (
+        replace(plain, relevance=bearing(locator, likely + more, 0.3)) for more in (-0.01, 0.01)
+    )
+
+    asked, none, again = generator.generate([open_, shut, plain])
+
+    assert (asked.text, again.text) == ("four", "four")
+    assert (none.text, none.abstained, none.located, none.span) == ("", True, True, None)
+    assert none.confidence == pytest.approx(1 - likely)
+    assert "".join(generator.stream(open_)) == "four"
+    assert "".join(generator.stream(shut)) == ""
+
+
+def test_an_expert_has_a_say_where_what_it_wears_bears_on_the_question(
+    locator: TorchLocator,
+) -> None:
+    inner = FakeGenerator(lambda question, texts: "four")
+    kept, dropped = (
+        Expert(prompt=Prompt(question="When?", relevance=bearing(locator, least)), weight=0.1)
+        for least in (0.0, 1.0)
+    )
+    prompt = Prompt(question="When?", passages=(TEXT,), pool=(dropped, kept))
+
+    (made,) = LocatingGenerator(inner, locator).generate([prompt])
+
+    (asked,) = inner.prompts
+    assert list(asked.pool) == [kept]
+    assert made.text == "four"
+
+
+def test_what_another_locator_kept_tells_nothing(
+    locator: TorchLocator, generator: LocatingGenerator
+) -> None:
+    places = replace(locator.keep([CHUNK]), locator="another")
+    relevance = Relevance(places=places, odds=1.0, logit=-100.0, least=1.0)
+
+    (made,) = generator.generate([Prompt(question="When?", relevance=relevance)])
+
+    assert made.text == "four"
+
+
+def test_an_empty_text_bears_on_nothing(locator: TorchLocator) -> None:
+    assert relevance_of(bearing(locator, 0.5, 100.0), []) == 0.0
 
 
 class Judging(FakeGenerator):

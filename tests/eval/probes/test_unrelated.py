@@ -16,9 +16,10 @@ from hybridqa.eval.filler import SAMPLE
 from hybridqa.eval.probes.likelihoods import divergence, surprise
 from hybridqa.eval.probes.unrelated import UnrelatedPlan, chat_questions, run_unrelated
 from hybridqa.eval.probes.unrelated_report import Kind, UnrelatedReport, grids
+from hybridqa.internalize.locating import LocatingGenerator
 from hybridqa.models.generator import TorchGenerator
 from hybridqa.protocols import Prompt
-from hybridqa.testing import FakeGenerator, tiny_model
+from hybridqa.testing import FakeGenerator, tiny_locator, tiny_model
 from hybridqa.types import Document
 
 SHORT = Config(answer=AnswerConfig(max_tokens=4))
@@ -91,6 +92,39 @@ def test_damage_is_seen_in_what_nobody_answers_otherwise(careful: Any, rivers: D
         assert text.ratio.low < text.ratio.high
 
 
+@pytest.mark.parametrize("logit", [-1000.0, 1000.0])
+def test_an_adapter_is_worn_only_where_its_document_bears_on_a_question(
+    careful: Any, rivers: Dataset, monkeypatch: pytest.MonkeyPatch, logit: float
+) -> None:
+    damaging(careful)
+    careful.locator = tiny_locator()
+    make = careful.associative.internalize
+
+    def with_places(document: Document, chunks: Any) -> Any:
+        made = make(document, chunks)
+        return replace(made, adapter=replace(made.adapter, places=careful.locator.keep(chunks)))
+
+    careful.associative.internalize = with_places
+    careful.generator = LocatingGenerator(careful.generator, careful.locator)
+    monkeypatch.setattr("hybridqa.engines.prompts._BIAS", logit)
+
+    plan = replace(PLAN, relevant=True)
+    report = run_unrelated(careful.config, rivers, plan, open_home=careful)
+
+    worn = logit > 0
+    for kind, found in figures(report, "adapter").items():
+        assert found.worn == worn
+        assert (found.divergence.mean > 1e-3) is worn
+        assert found.unchanged.mean == (not worn or kind != "own")
+    assert figures(report, "context")["own"].worn == 1
+    assert report.text_figures() == []
+
+
+def test_without_a_locator_nothing_tells_what_bears(careful: Any, rivers: Dataset) -> None:
+    with pytest.raises(InputError, match="locator: null"):
+        run_unrelated(careful.config, rivers, replace(PLAN, relevant=True), open_home=careful)
+
+
 def test_each_question_is_asked_without_a_document_once(careful: Any, rivers: Dataset) -> None:
     plan = replace(PLAN, arms=["adapter"], questions=50)
     run_unrelated(careful.config, rivers, plan, open_home=careful)
@@ -132,7 +166,7 @@ def test_documents_that_are_all_too_long_leave_the_context(careful: Any, rivers:
     assert {each.asked for each in figures(report, "adapter").values()} == {0}
     assert report.text_figures() == []
     (answers,) = grids(report)
-    assert answers.rows[0][3:5] == ("-", "-")
+    assert answers.rows[0][3:6] == ("-", "-", "-")
 
 
 @pytest.mark.parametrize(
