@@ -60,9 +60,13 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(base: BaseModel, tmp_path: Path) -> Path:
+    return checkpoint_for(base, tmp_path / "start")
+
+
+def checkpoint_for(base: BaseModel, folder: Path) -> Path:
+    """Write a random associative hypernetwork for a model."""
     generator = torch.Generator().manual_seed(0)
     network = tiny_network(base, generator, first_layer=1)
-    folder = tmp_path / "start"
     save_checkpoint(folder, network, eight_bits=False)
     factors = torch.randn(2, 32, generator=generator), torch.randn(32, 2, generator=generator)
     layer = LoraLayer(0.1 * factors[0], 0.1 * factors[1])

@@ -17,6 +17,7 @@ from hybridqa.models.base import BaseModel
 from hybridqa.training.config import TrainConfig
 from hybridqa.training.peers import Peers
 from tests.training import lines
+from tests.training.conftest import checkpoint_for
 
 
 def two(*command: str) -> list[str]:
@@ -70,7 +71,11 @@ def test_the_command_is_spread_over_two_and_gone_on_with(
     model, config, run = tmp_path / "model", tmp_path / "two.yaml", tmp_path / "run"
     base.model.save_pretrained(model)
     base.tokenizer.save_pretrained(model)
-    half = dataclasses.replace(plan, model=str(model), device="cpu", ahead=2, workers=1)
+    loaded = BaseModel.from_checkpoint(str(model), "float32", "cpu")
+    start = checkpoint_for(loaded, tmp_path / "its own")
+    half = dataclasses.replace(
+        plan, model=str(model), start=str(start), device="cpu", ahead=2, workers=1
+    )
     config.write_text(yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(half)))))
     command = ("-m", "hybridqa", "train", "--config", str(config), "--out", str(run))
 
