@@ -65,6 +65,11 @@ class Worn:
         """Where the hits lie in the document."""
         return [(hit.chunk.start, hit.chunk.end) for hit in self.hits]
 
+    @property
+    def similarity(self) -> float:
+        """Of the question and the hit that is most like it."""
+        return max(hit.similarity for hit in self.hits)
+
     @classmethod
     def by(cls, record: AdapterRecord, hits: Sequence[Hit]) -> Worn:
         """Return an adapter with those of some hits that lie in its document: at least one."""
@@ -221,7 +226,7 @@ class Prompts:
         return Prompt(
             question=question,
             adapters=self._worn(worn),
-            relevance=relevance(places, worn.hits[0].similarity) if places else None,
+            relevance=relevance(places, worn.similarity) if places else None,
             max_tokens=self._max_tokens,
             realm=self._realm,
         )
