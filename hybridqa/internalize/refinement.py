@@ -1,9 +1,10 @@
 """Improve what a hypernetwork made of a document: some steps of distillation, begun with it.
 
-What a hypernetwork writes in one forward pass is a start; where an adapter is asked often, a minute
-spent on it is well spent. Every share of the adapter learns, with its part of the text, what the
-model itself answers with that text at hand: context distillation as in `distillation`, from a
-beginning that already knows something.
+What a hypernetwork writes in one forward pass is a start. Every share of the adapter learns, with
+its part of the text, what the model itself answers with that text at hand: context distillation as
+in `distillation`, from a beginning that already knows something, and gently. Of 24 documents of
+XQuAD that nobody had looked at before, 20 steps at a rate of 1e-4 took F1 from 0.369 to 0.400
+(standard error 0.017); 40 of them, or at twice the rate, gained nothing on 16 others.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from collections.abc import Sequence
 
 from hybridqa.internalize.compress import stack_layers, take_shares
 from hybridqa.internalize.distillation import own_lessons, stored
-from hybridqa.internalize.student import fresh, train, upper_linear_layers
+from hybridqa.internalize.student import train
 from hybridqa.models.base import BaseModel
 from hybridqa.protocols import Generator, Internalizer
 from hybridqa.stores.peft_folder import adapter_id, document_origin
 from hybridqa.types import Adapter, Chunk, Document, Internalized, LoraLayer
 
-_PROCEDURE = 1
+_PROCEDURE = 2
 """Raised whenever other adapters come out of the same settings."""
 
 
@@ -39,7 +40,7 @@ class RefinementInternalizer:
         steps: int,
         questions: int,
         seed: int = 0,
-        learning_rate: float = 1e-3,
+        learning_rate: float = 1e-4,
     ) -> None:
         """Wire the pieces.
 
@@ -92,10 +93,6 @@ class RefinementInternalizer:
     ) -> dict[str, LoraLayer]:
         share = take_shares(made.adapter, [number], len(made.shares)).layers
         start, end = made.shares[number]
-        rank = next(iter(share.values())).down.shape[0]
-        paths = [path for path in upper_linear_layers(self._base.model) if path not in share]
-        # Modules that the hypernetwork leaves alone begin at zero, and may learn, too.
-        layers = {**fresh(self._base, paths, rank, self._seed), **share}
         lessons = own_lessons(
             self._base,
             self._generator,
@@ -104,14 +101,15 @@ class RefinementInternalizer:
             self._questions,
             self._seed + number,
         )
-        if lessons:
-            layers = train(
-                self._base,
-                [made.task_adapter] if made.task_adapter else [],
-                lessons,
-                layers,
-                steps=self._steps,
-                learning_rate=self._learning_rate,
-                seed=self._seed,
-            )
+        if not lessons:
+            return dict(share)
+        layers = train(
+            self._base,
+            [made.task_adapter] if made.task_adapter else [],
+            lessons,
+            share,
+            steps=self._steps,
+            learning_rate=self._learning_rate,
+            seed=self._seed,
+        )
         return self._base.lock.run(lambda: stored(layers))

