@@ -271,6 +271,10 @@ class Bench:
         return Prompts(qa.adapters, qa.task_adapters, qa.reader, qa.config.answer.max_tokens)
 
     @property
+    def _min_relevance(self) -> float:
+        return self._qa.policy.thresholds.min_relevance
+
+    @property
     def _passages(self) -> int:
         return self._qa.config.answer.passages
 
@@ -307,7 +311,7 @@ class Bench:
             case.question,
             tuple(map(_text, hits)),
             quoting=quoting,
-            worn=Worn.by(record, hits) if record else None,
+            worn=Worn.by(record, hits, self._min_relevance) if record else None,
             places=[
                 self._prompts.kept(own, hit.chunk) if quoting else None
                 for own, hit in zip(made, hits, strict=True)

@@ -173,7 +173,11 @@ class Lab:
             )
         found = self.qa.retriever.search(question, self.qa.config.answer.hits, [made.document.id])
         spans = [(hit.chunk.start, hit.chunk.end) for hit in found]
-        likely = relevance(part(places, spans), max(hit.similarity for hit in found))
+        likely = relevance(
+            part(places, spans),
+            max(hit.similarity for hit in found),
+            self.qa.policy.thresholds.min_relevance,
+        )
         return replace(self.wearing(made, question), relevance=likely)
 
     def quoting(self, made: Made, question: str) -> Prompt:

@@ -31,11 +31,11 @@ from hybridqa.eval.probes.unrelated_report import Kind
 from hybridqa.eval.statistics import Interval, mean_interval
 from hybridqa.internalize.locating import relevance_of
 from hybridqa.protocols import Look
-from hybridqa.types import Document, Place, Places
+from hybridqa.types import Document, Places
 from hybridqa.wiring import HybridQA
 
 _FEATURES = ("odds", "similarity", "bias")
-_SHRINKAGE, _STEPS = 1e-3, 200
+_SHRINKAGE, _STEPS = 1e-5, 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ def run_relevance(
                 "The config says `internalize: locator: null`, and what it keeps is what tells "
                 "whether a document bears on a question. Set it to `embedded`, or to a locator."
             )
-        least = relevance(qa.locator.keep([]), 0.0).least
+        least = qa.policy.thresholds.min_relevance
         about = {
             "locator": qa.locator.fingerprint,
             "embedder": qa.embedder.fingerprint,
@@ -215,7 +215,18 @@ def _looked(
         places, similarities = _kept(qa, document, questions)
         found = qa.locator.locate([Look(question, places) for question in questions])
         for (kind, _), its, similarity in zip(asked, found, similarities, strict=True):
-            yield _row(data.name, document.id, kind, n % 2 == 0, places, its, similarity)
+            told = relevance(places, similarity, qa.policy.thresholds.min_relevance)
+            likely = relevance_of(told, its)
+            yield Looked(
+                data=data.name,
+                document=document.id,
+                kind=kind,
+                fitted=n % 2 == 0,
+                likely=likely,
+                worn=likely >= told.least,
+                odds=its[0].log_odds if its else -69.0,
+                similarity=similarity,
+            )
     progress(data.name, len(chosen), len(chosen))
 
 
@@ -226,29 +237,6 @@ def _kept(qa: HybridQA, document: Document, questions: Sequence[str]) -> tuple[P
     own = qa.embedder.embed([chunk.text for chunk in chunks])
     similar = (qa.embedder.embed(questions) @ own.T).max(-1)
     return qa.locator.keep(chunks), [float(each) for each in similar]
-
-
-def _row(
-    data: str,
-    document: str,
-    kind: Kind,
-    fitted: bool,
-    kept: Places,
-    found: Sequence[Place],
-    similarity: float,
-) -> Looked:
-    told = relevance(kept, similarity)
-    likely = relevance_of(told, found)
-    return Looked(
-        data=data,
-        document=document,
-        kind=kind,
-        fitted=fitted,
-        likely=likely,
-        worn=likely >= told.least,
-        odds=found[0].log_odds if found else -69.0,
-        similarity=similarity,
-    )
 
 
 def _features(rows: Sequence[Looked]) -> Tensor:

@@ -222,7 +222,7 @@ class Answerer:
 
     def _from_adapter(self, task: _Task, record: AdapterRecord) -> _Made:
         hits, document = task.routed.hits, task.routed.candidates[0].record.document
-        worn = Worn.by(record, hits)
+        worn = Worn.by(record, hits, task.routed.policy.thresholds.min_relevance)
         text = document.text if task.style is Style.QUOTE else None
         with task.meter.watch.stage("load_adapter"):
             prompt = self._prompts.worn(task.question, worn, text)
@@ -258,7 +258,8 @@ class Answerer:
     def _from_passages(self, task: _Task, record: AdapterRecord | None) -> _Made:
         hits, watch = task.routed.hits, task.meter.watch
         chunks = [hit.chunk for hit in hits[: self._passages]]
-        worn = Worn.by(record, hits) if record else None
+        relevant = task.routed.policy.thresholds.min_relevance
+        worn = Worn.by(record, hits, relevant) if record else None
         quoting = task.style is Style.QUOTE
         live = {each.record.document.id: each.adapter for each in task.routed.candidates}
         holding = [live.get(chunk.document_id) if quoting else None for chunk in chunks]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import (
@@ -138,8 +137,8 @@ class AdapterLLM(CustomLLM):
         assert record is not None, "a decision for an adapter carries one"
         hits = qa.retriever.search(about, qa.config.answer.hits, [self.document_id])
         prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, self.max_tokens)
-        worn = prompts.worn(prompt, Worn.by(record, hits), None)
-        return replace(worn, relevance=None), record  # who asks an LLM wants it to write
+        # Worn whatever is asked: who asks an LLM wants it to write.
+        return prompts.worn(prompt, Worn.by(record, hits), None), record
 
     def _check_live(self, record: AdapterRecord) -> None:
         if self._qa.catalog.live_hash(self.document_id) != record.content_hash:

@@ -78,6 +78,10 @@ class Thresholds:
     rival_within: Annotated[float, Field(ge=0, le=2)] = 0.02
     """The best hits disagree if another document's comes so close in cosine."""
 
+    min_relevance: Share = 0.2
+    """Likelihood, to the locator, that the adapter's document bears on the question, below which
+    the adapter is not worn; in free wording alone, as a quotation is looked for anyway."""
+
     min_confidence: Share = 0.0
     """Confidence below which an adapter's answer is not trusted."""
 

@@ -73,7 +73,7 @@ def found(record: AdapterRecord, span: tuple[int, int], similarity: float = 0.5)
         end=span[1],
         text=TEXT[slice(*span)],
     )
-    return Worn(record, [Hit(chunk=chunk, score=1.0, similarity=similarity)])
+    return Worn(record, [Hit(chunk=chunk, score=1.0, similarity=similarity)], 0.2)
 
 
 def test_a_quotation_is_looked_for_in_the_spans_given(
@@ -109,7 +109,7 @@ def test_in_free_wording_an_adapter_is_worn_where_its_parts_bear_on_the_question
         assert asked.relevance is not None
         (piece,) = unpacked(asked.relevance.places)
         assert [TEXT[a:b] for a, b in piece.spans[1:-1].tolist()] == WORDS[1]
-        assert 0 < asked.relevance.least < 0.5
+        assert asked.relevance.least == 0.2
     assert like.relevance.logit > unlike.relevance.logit  # type: ignore[union-attr]
 
 
@@ -120,6 +120,8 @@ def test_an_adapter_without_places_is_worn_for_all_questions(
     prompts = Prompts(adapters, {TASK.id: TASK}, None, 8)
 
     assert prompts.worn("?", worn, None).relevance is None
+    always = replace(worn, record=published(adapters, tmp_path), min_relevance=0.0)
+    assert prompts.worn("?", always, None).relevance is None
     assert prompts.read("?", (TEXT,), False, worn=worn).pool[0].prompt.relevance is None
 
 
@@ -128,9 +130,10 @@ def test_of_all_hits_those_in_the_document_count(adapters: AdapterStore, tmp_pat
     (other,) = found(replace(record, document_id="b.md"), HALVES[0]).hits
     (first,), (second,) = (found(record, half).hits for half in HALVES)
 
-    worn = Worn.by(record, [other, second, first])
+    worn = Worn.by(record, [other, second, first], 0.3)
 
     assert (worn.number, worn.spans) == (1, [HALVES[1], HALVES[0]])
+    assert worn.min_relevance == 0.3
     assert each_worn([record, None], [first, other, second]) == [Worn(record, [first]), None]
 
 
