@@ -138,7 +138,13 @@ def _follow(entry: LoggedQuestion, policy: Policy, known: _Known) -> Way:
 
 
 def _decidable(attempt: Attempt, policy: Policy) -> Attempt | None:
-    """Return an attempt whose checks can be made; `None` if they hang on unmeasured support."""
+    """Return an attempt whose checks can be made; `None` if they hang on what is not known.
+
+    That is support that was not measured, and what an adapter would say that was perhaps not asked.
+    """
+    least = policy.thresholds.min_relevance
+    if attempt.abstained and attempt.relevance is not None and attempt.relevance >= least:
+        return None
     if attempt.support is not None or attempt.abstained or attempt.arm is not Arm.ADAPTER:
         return attempt
     if not attempt.cited:

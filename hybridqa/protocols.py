@@ -261,7 +261,9 @@ class Generation:
     """With `quote_from`: (index of the text, start, end) such that the quoted characters are
     `quote_from[index][start:end]`; `None` if nothing was quoted (the model abstained)."""
     located: bool = False
-    """Whether a locator found it: then no token was generated."""
+    """Whether a locator found it, or that there is nothing to say: no token was then generated."""
+    relevance: float | None = None
+    """With `Prompt.relevance`: how likely what is worn bears on the question, in [0, 1]."""
     abstained: bool
     prompt_tokens: int
     first_token_s: float

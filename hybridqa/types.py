@@ -297,6 +297,9 @@ class Attempt:
     """As in `Answer`."""
     support: float | None = None
     """How likely a reader of the passage cited finds it, in [0, 1]; `None` where nobody asked."""
+    relevance: float | None = None
+    """How likely the adapter's document bears on the question, in [0, 1]; `None` where nobody
+    looked."""
     error: str | None = None
     """Why there was no try at all: the adapter is damaged."""
     accepted: bool = False

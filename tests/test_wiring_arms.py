@@ -63,6 +63,10 @@ def test_an_adapter_says_nothing_where_its_document_does_not_bear_on_the_questio
         asked = qa.ask("Who designed the Corvane lamp?", Arm.ADAPTER, ["lamp"], Style.FREE)
         read = qa.ask("Who designed the Corvane lamp?", Arm.RETRIEVAL, ["lamp"], Style.FREE)
 
+    (attempt,) = asked.attempts
+    assert attempt.relevance == pytest.approx(1.0 if answers else 0.0)
+    told = any("the document bears on the question by 0.00" in each for each in asked.reasons)
+    assert told is not answers
     assert bool(asked.text) is answers
     assert asked.abstained is not answers
     assert read.text

@@ -3,7 +3,7 @@
 A document's own questions, those about other documents of the data and general ones are looked for
 in what was kept of the document, as before an adapter is worn. Told are the shares that it would be
 worn for, by the weights in `engines.prompts` and by weights that are fitted on half of the
-documents: a logistic regression in which every kind of question counts the same.
+documents: a logistic regression in which own questions count as much as all others together.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from hybridqa.eval.probes.unrelated import chat_questions
 from hybridqa.eval.probes.unrelated_report import Kind
 from hybridqa.eval.statistics import Interval, mean_interval
 from hybridqa.internalize.locating import relevance_of
+from hybridqa.models.base import torch_device
 from hybridqa.protocols import Look
 from hybridqa.types import Document, Places
 from hybridqa.wiring import HybridQA
@@ -141,7 +142,7 @@ def run_relevance(
         about = {
             "locator": qa.locator.fingerprint,
             "embedder": qa.embedder.fingerprint,
-            "machine": machine(config.model.device),
+            "machine": machine(str(torch_device(config.model.device))),
         }
         for dataset in datasets:
             rows += _looked(qa, dataset, plan, progress)

@@ -301,5 +301,6 @@ def _attempt(arm: Arm, made: _Made | CorruptAdapterError, seconds: float) -> Att
         cited=made.citation is not None,
         confidence=made.generation.confidence,
         support=made.support,
+        relevance=made.generation.relevance,
         milliseconds=milliseconds,
     )

@@ -90,6 +90,10 @@ def _verdict(attempt: Attempt, policy: Policy, forced: bool) -> tuple[bool, list
         alone = "no document found supports it: this is the model's memory alone"
         return True, [] if attempt.cited else [alone]
     if attempt.arm is Arm.ADAPTER:
+        least = policy.thresholds.min_relevance
+        if attempt.relevance is not None and attempt.relevance < least:
+            told = f"the document bears on the question by {attempt.relevance:.2f}, below {least:g}"
+            return False, [f"the adapter was not asked: {told}"]
         if attempt.abstained:
             return False, ["the adapter gave no answer"]
         accepted, reasons = accept(attempt.confidence, attempt.support or 0.0, policy)

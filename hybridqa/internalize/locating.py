@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -77,10 +77,14 @@ class LocatingGenerator:
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Generation]:
         """Return one generation per prompt, in order; see `protocols.Generator`."""
-        prompts, found = self._looked(prompts)
-        left = [prompt for prompt, each in zip(prompts, found, strict=True) if not each]
+        found, likely = self._looked(prompts)
+        left = [_heard(p, likely) for p, each in zip(prompts, found, strict=True) if not each]
         rest = iter(self._generator.generate(left))
-        return [each or next(rest) for each in found]
+        made = [each or next(rest) for each in found]
+        return [
+            replace(each, relevance=likely[id(prompt)]) if id(prompt) in likely else each
+            for each, prompt in zip(made, prompts, strict=True)
+        ]
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         """Return the likelihood of each answer after its prompt; see `protocols.Generator`."""
@@ -92,51 +96,45 @@ class LocatingGenerator:
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Yield the answer's text as it grows; what is found comes at once."""
-        (prompt,), (found,) = self._looked([prompt])
+        (found,), likely = self._looked([prompt])
         if found:
             return iter([found.text])
-        return self._generator.stream(prompt)
+        return self._generator.stream(_heard(prompt, likely))
 
     def forget(self, realm: str) -> None:
         self._generator.forget(realm)
 
     def _looked(
         self, prompts: Sequence[Prompt]
-    ) -> tuple[Sequence[Prompt], Sequence[Generation | None]]:
-        """Return prompts to be asked, and what needs no asking: what was found, or is irrelevant.
+    ) -> tuple[list[Generation | None], dict[int, float]]:
+        """Return what needs no generating, and how likely what is worn bears on the questions.
 
-        Experts that have nothing to say on a prompt's question are left out of its pool.
+        Returns:
+            What was found, or that nothing is to be said, for each prompt; `None` where the model
+            must generate. And the likelihoods of the other prompts and of their experts, by the
+            identities of the prompts.
         """
-        worn = [each for p in prompts for each in (p, *(expert.prompt for expert in p.pool))]
         began = time.perf_counter()
-        idle = self._irrelevant([prompt for prompt in worn if prompt.relevance])
+        found = self._located(prompts)
+        left = [prompt for prompt, each in zip(prompts, found, strict=True) if not each]
+        likely = self._likely([each for p in left for each in (p, *(e.prompt for e in p.pool))])
         seconds = time.perf_counter() - began
-        asked = [
-            replace(p, pool=[each for each in p.pool if id(each.prompt) not in idle])
-            if p.pool
-            else p
-            for p in prompts
-        ]
-        found = self._located(asked)
-        return asked, [
-            _nothing(idle[id(prompt)], seconds) if id(prompt) in idle else each
-            for prompt, each in zip(prompts, found, strict=True)
-        ]
+        for n, prompt in enumerate(prompts):
+            if not _bears(prompt, likely):
+                found[n] = _nothing(likely[id(prompt)], seconds)
+        return found, likely
 
-    def _irrelevant(self, prompts: Sequence[Prompt]) -> dict[int, float]:
-        """Return how likely prompts bear on what is worn, by their identity: those that do not."""
+    def _likely(self, prompts: Sequence[Prompt]) -> dict[int, float]:
         told = [
             (prompt, prompt.relevance)
             for prompt in prompts
             if prompt.relevance and prompt.relevance.places.locator == self._locator.fingerprint
         ]
         looks = [Look(prompt.question, relevance.places) for prompt, relevance in told]
-        idle = {}
-        for (prompt, relevance), places in zip(told, self._locator.locate(looks), strict=True):
-            likely = relevance_of(relevance, places)
-            if likely < relevance.least:
-                idle[id(prompt)] = likely
-        return idle
+        return {
+            id(prompt): relevance_of(relevance, places)
+            for (prompt, relevance), places in zip(told, self._locator.locate(looks), strict=True)
+        }
 
     def _located(self, prompts: Sequence[Prompt]) -> list[Generation | None]:
         """Return what is found as answers; `None` where the model must generate one."""
@@ -169,6 +167,17 @@ class LocatingGenerator:
             else:  # it is not for reading, neither here nor by the model
                 return []
         return looks
+
+
+def _bears(prompt: Prompt, likely: Mapping[int, float]) -> bool:
+    """Tell whether what a prompt wears bears on its question, or nothing tells that it does not."""
+    return not prompt.relevance or likely.get(id(prompt), 1.0) >= prompt.relevance.least
+
+
+def _heard(prompt: Prompt, likely: Mapping[int, float]) -> Prompt:
+    """Return a prompt without those experts that have nothing to say on its question."""
+    heard = [expert for expert in prompt.pool if _bears(expert.prompt, likely)]
+    return prompt if len(heard) == len(prompt.pool) else replace(prompt, pool=heard)
 
 
 def relevance_of(relevance: Relevance, places: Sequence[Place]) -> float:

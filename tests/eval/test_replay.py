@@ -260,6 +260,21 @@ def test_support_that_was_not_measured_decides_nothing_by_guess(home: Logged) ->
     assert not any("supports" in reason for reason in dropped.reasons)
 
 
+def test_what_an_adapter_would_say_that_was_not_asked_is_unknown(home: Logged) -> None:
+    home.ask(CODE, FREE)
+    [entry] = home.read()
+    [attempt] = entry.attempts
+    shut = replace(attempt, text="", abstained=True, cited=False, relevance=0.1)
+    looser = replace(FREE, thresholds=replace(FREE.thresholds, min_relevance=0.05))
+
+    [same] = replay([replace(entry, attempts=(shut,))], FREE).rows
+    [asked] = replay([replace(entry, attempts=(shut,))], looser).rows
+
+    assert any("bears on the question by 0.10, below 0.2" in reason for reason in same.reasons)
+    assert same.arm_after is Arm.RETRIEVAL
+    assert (asked.arm_after, asked.settled) == (Arm.ADAPTER, False)
+
+
 def test_another_style_would_answer_in_words_that_nobody_knows(home: Logged) -> None:
     home.ask(NOW)
     home.ask(NOW, style=Style.QUOTE)  # the caller's own choice, whatever the policy

@@ -87,6 +87,8 @@ def test_what_is_worn_is_asked_where_it_bears_on_the_question(
     assert (asked.text, again.text) == ("four", "four")
     assert (none.text, none.abstained, none.located, none.span) == ("", True, True, None)
     assert none.confidence == pytest.approx(1 - likely)
+    assert [asked.relevance, none.relevance] == pytest.approx([likely, likely])
+    assert again.relevance is None
     assert "".join(generator.stream(open_)) == "four"
     assert "".join(generator.stream(shut)) == ""
 
