@@ -16,7 +16,6 @@ from hybridqa.errors import InputError
 from hybridqa.eval.arms import SEARCHING, TRAINED, WEARING, ArmName, StyledArm
 from hybridqa.eval.cases import Case, Dataset
 from hybridqa.eval.rows import SpanRow
-from hybridqa.internalize.compress import take_shares
 from hybridqa.protocols import Internalizer, Prompt
 from hybridqa.types import Adapter, AdapterRecord, Document, Hit, Style
 from hybridqa.wiring import HybridQA
@@ -271,10 +270,6 @@ class Bench:
         return Prompts(qa.adapters, qa.task_adapters, qa.reader, qa.config.answer.max_tokens)
 
     @property
-    def _min_relevance(self) -> float:
-        return self._qa.policy.thresholds.min_relevance
-
-    @property
     def _passages(self) -> int:
         return self._qa.config.answer.passages
 
@@ -287,10 +282,7 @@ class Bench:
             if record is None:
                 return None
             with watch.stage("load_adapter"):
-                share = self._share(record, hits)
-            if record.task_adapter_id is None:
-                return (share,), record
-            return (self._qa.task_adapters[record.task_adapter_id], share), record
+                return self._prompts.adapters(Worn.by(record, hits)), record
         if arm.arm is ArmName.BASE and arm.style is Style.QUOTE and self.task_adapter:
             return (self.task_adapter,), None
         return self._reading, None
@@ -307,11 +299,12 @@ class Bench:
         """Return the engine's prompt that reads what was found."""
         made = [self._adapters.get(hit.chunk.document_id) for hit in hits]
         quoting = arm.style is Style.QUOTE
+        relevant = self._qa.policy.thresholds.min_relevance
         return self._prompts.read(
             case.question,
             tuple(map(_text, hits)),
             quoting=quoting,
-            worn=Worn.by(record, hits, self._min_relevance) if record else None,
+            worn=Worn.by(record, hits, relevant) if record else None,
             places=[
                 self._prompts.kept(own, hit.chunk) if quoting else None
                 for own, hit in zip(made, hits, strict=True)
@@ -328,10 +321,6 @@ class Bench:
             return self._adapters.get(wrong), self._search(case.question, 1, [wrong])
         made = self._trained.get(arm, self._adapters)
         return made.get(hits[0].chunk.document_id) if hits else None, hits
-
-    def _share(self, record: AdapterRecord, hits: Sequence[Hit]) -> Adapter:
-        adapter, count = self._qa.adapters.load(record), len(record.shares)
-        return take_shares(adapter, [Worn.by(record, hits).number], count) if count > 1 else adapter
 
     @property
     def _reading(self) -> tuple[Adapter, ...]:

@@ -20,7 +20,7 @@ from hybridqa.eval.speed.storage import adapter_bytes
 from hybridqa.internalize.compress import nearest_share, take_shares
 from hybridqa.models.places import part
 from hybridqa.protocols import Generation, Internalizer, Prompt
-from hybridqa.types import Adapter, Document, Hit, Internalized
+from hybridqa.types import Adapter, Document, Hit, Internalized, Places
 from hybridqa.wiring import HybridQA
 
 OpenHome = Callable[[Path, Config], HybridQA]
@@ -164,17 +164,9 @@ class Lab:
         Raises:
             InputError: Nothing is kept beside the adapter that could tell.
         """
-        places = made.internalized.adapter.places
-        if places is None:
-            raise InputError(
-                "The config says `internalize: locator: null`, so nothing is kept of a text that "
-                "tells whether it bears on a question. Set it to `embedded`, or leave out "
-                "`--relevant`."
-            )
         found = self.qa.retriever.search(question, self.qa.config.answer.hits, [made.document.id])
-        spans = [(hit.chunk.start, hit.chunk.end) for hit in found]
         likely = relevance(
-            part(places, spans),
+            _kept(made, found, "tells whether it bears on a question", "--relevant"),
             max(hit.similarity for hit in found),
             self.qa.policy.thresholds.min_relevance,
         )
@@ -186,15 +178,8 @@ class Lab:
         Raises:
             InputError: Nothing is kept there.
         """
-        places = made.internalized.adapter.places
-        if places is None:
-            raise InputError(
-                "The config says `internalize: locator: null`, so nothing is kept of a text that "
-                "could be quoted. Set it to `embedded`, or leave out `--quote`."
-            )
         found = self._found(made, question, self.qa.config.answer.hits)
-        if found is not None:
-            places = part(places, [(hit.chunk.start, hit.chunk.end) for hit in found])
+        places = _kept(made, found, "could be quoted", "--quote")
         return replace(
             self.wearing(made, question),
             quote_from=(made.document.text,),
@@ -265,6 +250,23 @@ class Lab:
         except torch.OutOfMemoryError as exc:
             return [Refusal(Refused.FAILED, _first_line(exc))] * len(prompts)
         return [Refusal(Refused.WINDOW, each) if isinstance(each, str) else each for each in made]
+
+
+def _kept(made: Made, found: Sequence[Hit] | None, what: str, option: str) -> Places:
+    """Return what is kept of the parts that were found of a document, or of all of it.
+
+    Raises:
+        InputError: Nothing is kept that does what an option asks for.
+    """
+    places = made.internalized.adapter.places
+    if places is None:
+        raise InputError(
+            "The config says `internalize: locator: null`, so nothing is kept of a text that "
+            f"{what}. Set it to `embedded`, or leave out `{option}`."
+        )
+    if found is None:
+        return places
+    return part(places, [(hit.chunk.start, hit.chunk.end) for hit in found])
 
 
 def answer_of(made: Generation) -> str:

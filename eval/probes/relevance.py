@@ -25,8 +25,9 @@ from hybridqa.eval.bench import Progress, scratch, silent
 from hybridqa.eval.cases import Dataset
 from hybridqa.eval.grid import Grid, percent
 from hybridqa.eval.machine import machine
+from hybridqa.eval.probes.fitting import minimized
 from hybridqa.eval.probes.lab import at_least
-from hybridqa.eval.probes.unrelated import chat_questions
+from hybridqa.eval.probes.unrelated import sampled
 from hybridqa.eval.probes.unrelated_report import Kind
 from hybridqa.eval.statistics import Interval, mean_interval
 from hybridqa.internalize.locating import relevance_of
@@ -36,7 +37,7 @@ from hybridqa.types import Document, Places
 from hybridqa.wiring import HybridQA
 
 _FEATURES = ("odds", "similarity", "bias")
-_SHRINKAGE, _STEPS = 1e-5, 200
+_SHRINKAGE = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,8 +191,7 @@ def _looked(
     qa: HybridQA, data: Dataset, plan: RelevancePlan, progress: Progress
 ) -> Iterator[Looked]:
     assert qa.locator is not None
-    cases = [case for case in data.cases if case.answerable and case.documents]
-    asked_about = {id for case in cases for id in case.documents}
+    asked_about = {id for case in data.cases if case.answerable for id in case.documents}
     documents = [document for document in data.documents if document.id in asked_about]
     if len(documents) < 2:
         raise InputError(
@@ -202,17 +202,8 @@ def _looked(
     chosen = rng.sample(documents, min(plan.documents, len(documents)))
     for n, document in enumerate(chosen):
         progress(data.name, n, len(chosen))
-        pools = {
-            Kind.OWN: [case.question for case in cases if document.id in case.documents],
-            Kind.DOCUMENTS: [case.question for case in cases if document.id not in case.documents],
-            Kind.GENERAL: list(chat_questions()),
-        }
-        asked = [
-            (kind, question)
-            for kind, pool in pools.items()
-            for question in rng.sample(pool, min(plan.questions, len(pool)))
-        ]
-        questions = [question for _, question in asked]
+        asked = sampled(data, document, plan.questions, rng)
+        questions = [case.question for _, case in asked]
         places, similarities = _kept(qa, document, questions)
         found = qa.locator.locate([Look(question, places) for question in questions])
         for (kind, _), its, similarity in zip(asked, found, similarities, strict=True):
@@ -252,21 +243,14 @@ def _fitted(rows: Sequence[Looked]) -> Tensor:
     shares = torch.tensor([1 / counts[key] for key in kinds], dtype=torch.float64)
     bears = torch.tensor([float(row.kind is Kind.OWN) for row in rows], dtype=torch.float64)
     table = _features(rows)
-    weights = torch.zeros(len(_FEATURES), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        with torch.enable_grad():
-            missed = torch.nn.functional.binary_cross_entropy_with_logits(
-                table @ weights, bears, shares, reduction="sum"
-            )
-            found = missed / shares.sum() + _SHRINKAGE * weights[:-1].square().mean()
-            found.backward()
-        return found
+    def loss(weights: Tensor) -> Tensor:
+        missed = torch.nn.functional.binary_cross_entropy_with_logits(
+            table @ weights, bears, shares, reduction="sum"
+        )
+        return missed / shares.sum() + _SHRINKAGE * weights[:-1].square().mean()
 
-    optimizer.step(loss)
-    return weights.detach()
+    return minimized(loss, len(_FEATURES))
 
 
 def _share(

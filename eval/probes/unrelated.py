@@ -126,6 +126,24 @@ def chat_questions() -> tuple[str, ...]:
     return tuple(_CHAT.read_text("utf-8").splitlines())
 
 
+def sampled(
+    data: Dataset, document: Document, count: int, rng: random.Random
+) -> list[tuple[Kind, Case]]:
+    """Return at most so many questions of each kind that are or are not about a document."""
+    answerable = [case for case in data.cases if case.answerable and case.documents]
+    chat = [Case(id=q, question=q, answers=(), documents=()) for q in chat_questions()]
+    pools = {
+        Kind.OWN: [case for case in answerable if document.id in case.documents],
+        Kind.DOCUMENTS: [case for case in answerable if document.id not in case.documents],
+        Kind.GENERAL: chat,
+    }
+    return [
+        (kind, case)
+        for kind, pool in pools.items()
+        for case in rng.sample(pool, min(count, len(pool)))
+    ]
+
+
 def _chosen(data: Dataset, plan: UnrelatedPlan) -> list[Document]:
     """Return the documents whose adapters are worn."""
     if len(data.documents) < 2:
@@ -183,18 +201,7 @@ class _Experiment:
 
     def _asked(self, document: Document) -> list[tuple[Kind, Case]]:
         rng = random.Random(f"questions {self._plan.seed} {document.id}")
-        answerable = [case for case in self._data.cases if case.answerable and case.documents]
-        chat = [Case(id=q, question=q, answers=(), documents=()) for q in chat_questions()]
-        pools = {
-            Kind.OWN: [case for case in answerable if document.id in case.documents],
-            Kind.DOCUMENTS: [case for case in answerable if document.id not in case.documents],
-            Kind.GENERAL: chat,
-        }
-        return [
-            (kind, case)
-            for kind, pool in pools.items()
-            for case in rng.sample(pool, min(self._plan.questions, len(pool)))
-        ]
+        return sampled(self._data, document, self._plan.questions, rng)
 
     def _passages(self, document: Document) -> Iterator[tuple[Kind, Chunk]]:
         rng = random.Random(f"texts {self._plan.seed} {document.id}")
@@ -246,8 +253,7 @@ class _Experiment:
         apart = None
         if isinstance(now, Generation) and isinstance(then, Generation) and then.token_ids:
             assert isinstance(worn, Prompt)
-            other = plain if shut else worn
-            apart = divergence(self._generator, plain, other, then.token_ids)
+            apart = 0.0 if shut else divergence(self._generator, plain, worn, then.token_ids)
         return AnswerPair(
             document=document.id,
             kind=kind,

@@ -25,6 +25,7 @@ from hybridqa.eval.bench import Progress, scratch, silent
 from hybridqa.eval.cases import Case, Dataset, choose
 from hybridqa.eval.grid import Grid
 from hybridqa.eval.metrics.text import token_f1
+from hybridqa.eval.probes.fitting import minimized
 from hybridqa.eval.probes.lab import Lab, told
 from hybridqa.internalize.locating import PLACES
 from hybridqa.internalize.weighing import Found, passed_on, prompt_for, said_of, texts_for
@@ -34,7 +35,7 @@ from hybridqa.wiring import HybridQA
 
 _RIGHT = 0.3
 """F1 that the best of a question's places must have, or else the question teaches nothing."""
-_SHRINKAGE, _STEPS = 1e-3, 200
+_SHRINKAGE = 1e-3
 
 
 class Ways(StrEnum):
@@ -312,20 +313,13 @@ def _fitted(ways: Ways, trials: Sequence[Trial], absent: float) -> Fitted:
 
 def _likeliest(lessons: Sequence[tuple[Tensor, Tensor, float]], size: int) -> Tensor:
     """Return the weights under which the right choices are likeliest, slightly shrunk."""
-    weights = torch.zeros(size, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([weights], max_iter=_STEPS, line_search_fn="strong_wolfe")
     total = sum(weight for _, _, weight in lessons)
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        with torch.enable_grad():
-            missed = weights.new_zeros(())
-            for table, right, weight in lessons:
-                logits = table @ weights
-                missed = missed + weight * (logits.logsumexp(0) - logits[right].logsumexp(0))
-            found = missed / total + _SHRINKAGE * weights.square().sum()
-            found.backward()
-        return found
+    def loss(weights: Tensor) -> Tensor:
+        missed = weights.new_zeros(())
+        for table, right, weight in lessons:
+            logits = table @ weights
+            missed = missed + weight * (logits.logsumexp(0) - logits[right].logsumexp(0))
+        return missed / total + _SHRINKAGE * weights.square().sum()
 
-    optimizer.step(loss)
-    return weights.detach()
+    return minimized(loss, size)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hybridqa.cli import dashboard, probes, replay, runs
+from hybridqa.cli import dashboard, probes, replay, runs, weights
 from hybridqa.cli.session import (
     ConfigOption,
     HomeOption,
@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     dashboard.register(group)
     replay.register(group)
     probes.register(group)
+    weights.register(group)
     app.add_typer(group, name="eval")
     app.command()(fetch)
 

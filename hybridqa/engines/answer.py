@@ -42,6 +42,9 @@ class _Task:
     """The caller chose the arm: its answer is given, whatever the checks say."""
     meter: Meter
 
+    def worn(self, record: AdapterRecord) -> Worn:
+        return Worn.by(record, self.routed.hits, self.routed.policy.thresholds.min_relevance)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Made:
@@ -222,7 +225,7 @@ class Answerer:
 
     def _from_adapter(self, task: _Task, record: AdapterRecord) -> _Made:
         hits, document = task.routed.hits, task.routed.candidates[0].record.document
-        worn = Worn.by(record, hits, task.routed.policy.thresholds.min_relevance)
+        worn = task.worn(record)
         text = document.text if task.style is Style.QUOTE else None
         with task.meter.watch.stage("load_adapter"):
             prompt = self._prompts.worn(task.question, worn, text)
@@ -258,8 +261,7 @@ class Answerer:
     def _from_passages(self, task: _Task, record: AdapterRecord | None) -> _Made:
         hits, watch = task.routed.hits, task.meter.watch
         chunks = [hit.chunk for hit in hits[: self._passages]]
-        relevant = task.routed.policy.thresholds.min_relevance
-        worn = Worn.by(record, hits, relevant) if record else None
+        worn = task.worn(record) if record else None
         quoting = task.style is Style.QUOTE
         live = {each.record.document.id: each.adapter for each in task.routed.candidates}
         holding = [live.get(chunk.document_id) if quoting else None for chunk in chunks]

@@ -134,7 +134,7 @@ class Prompts:
         quoted = text if places else text[slice(*worn.record.shares[worn.number])]
         return Prompt(
             question=question,
-            adapters=self._worn(worn),
+            adapters=self.adapters(worn),
             quote_from=(quoted,),
             rounds=(BY_PLACES,) if places else (),
             places=(places,) if places else (),
@@ -191,7 +191,7 @@ class Prompts:
         wearing: dict[tuple[str, ...], tuple[tuple[Adapter, ...], set[int]]] = {}
         for number, each in enumerate(judging):
             with suppress(CorruptAdapterError):  # whose passages the reader judges alone
-                adapters = self._worn(each) if each else ()
+                adapters = self.adapters(each) if each else ()
                 if adapters:
                     key = tuple(adapter.id for adapter in adapters)
                     wearing.setdefault(key, (adapters, set()))[1].add(number)
@@ -229,12 +229,23 @@ class Prompts:
             realm=self._realm,
         )
 
+    def adapters(self, worn: Worn) -> tuple[Adapter, ...]:
+        """Return a share of an adapter, and below it what it was made on.
+
+        Raises:
+            CorruptAdapterError: Its files are damaged.
+        """
+        record = worn.record
+        task = self._task_adapters[record.task_adapter_id] if record.task_adapter_id else None
+        share = take_shares(self._adapters.load(record), [worn.number], len(record.shares))
+        return (task, share) if task else (share,)
+
     def _wearing(self, question: str, worn: Worn) -> Prompt:
         """Wear a share, if it bears on the question, with free wording."""
         places = self._places(worn) if worn.min_relevance else None
         return Prompt(
             question=question,
-            adapters=self._worn(worn),
+            adapters=self.adapters(worn),
             relevance=relevance(places, worn.similarity, worn.min_relevance) if places else None,
             max_tokens=self._max_tokens,
             realm=self._realm,
@@ -244,10 +255,3 @@ class Prompts:
         """Return what the adapter keeps of the parts that were found."""
         whole = self._adapters.load(worn.record).places
         return part(whole, worn.spans) if whole else None
-
-    def _worn(self, worn: Worn) -> tuple[Adapter, ...]:
-        """Return a share of an adapter, and below it what it was made on."""
-        record = worn.record
-        task = self._task_adapters[record.task_adapter_id] if record.task_adapter_id else None
-        share = take_shares(self._adapters.load(record), [worn.number], len(record.shares))
-        return (task, share) if task else (share,)
