@@ -109,7 +109,7 @@ class Asker:
         except (QuestionError, StaleDocumentError) as exc:
             return _failed(arm, case, str(exc))
         read = given.arm in (Arm.RETRIEVAL, Arm.BOTH)
-        hits = self._bench.retrieved(case)[: self._qa.config.answer.passages] if read else ()
+        hits = self._bench.read(case, self._qa.policy.style) if read else ()
         return AnswerRow(
             question=case.id,
             arm=str(arm),

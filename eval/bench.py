@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hybridqa.config import Config
+from hybridqa.engines.choose import Chooser
 from hybridqa.engines.prompts import Prompts, Worn, each_worn
 from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import InputError
@@ -186,6 +187,11 @@ class Bench:
         """Return what the index finds for a question in all documents, best first."""
         return self._retrieved[case.id]
 
+    def read(self, case: Case, style: Style) -> Sequence[Hit]:
+        """Return which of these the model reads to answer in a style."""
+        hits = self.retrieved(case)
+        return hits[: self._passages] if style is Style.QUOTE else self._chosen(case, hits)
+
     def own_hits(self, case: Case) -> list[Hit]:
         """Return the best hits in the documents a question is about."""
         if case.id not in self._own_hits:
@@ -231,29 +237,37 @@ class Bench:
         Args:
             arm: With its style.
             case: The question.
-            watch: Told the time of `retrieve` and `load_adapter`.
+            watch: Told the time of `retrieve`, `load_adapter` and `choose`.
         """
         searching, own = arm.arm in SEARCHING, self.own(case)
+        choosing = searching and arm.style is not Style.QUOTE
         if searching or arm.arm in WEARING:
+            most = self._qa.config.answer.hits if choosing else self._passages
             with watch.stage("retrieve"):
-                hits = self._search(case.question, self._passages, None if searching else own)
+                found = self._search(case.question, most, None if searching else own)
         else:  # nothing need be found to answer, but the answer is cited
-            hits = self.own_hits(case)
-        worn = self._worn(arm, case, hits, watch)
+            found = self.own_hits(case)
+        worn = self._worn(arm, case, found, watch)
         if worn is None:
             return None
         adapters, record = worn
+        hits: Sequence[Hit] = found
+        if choosing:
+            with watch.stage("choose"):
+                hits = self._chosen(case, found)
         sources: Sequence[Document | Hit] = hits
         if arm.arm is ArmName.CONTEXT or arm.arm in TRAINED:
             sources = [self._documents[id] for id in own]
         elif not searching:  # the part of its document that the adapter's share was made from
             sources = self.own_hits(case)[:1]
         contexts = sources if searching or arm.arm is ArmName.CONTEXT else []
-        located = self._located(case, record, hits) if arm == _LOCATED and record else None
+        located = self._located(case, record, found) if arm == _LOCATED and record else None
         if located and record:
             prompt, sources = located, [self._documents[record.document_id]]
         elif searching:
-            prompt = self._read(arm, case, hits, record)
+            relevant = self._qa.policy.thresholds.min_relevance
+            say = Worn.by(record, found, relevant) if record else None
+            prompt = self._read(arm, case, hits, say)
         else:
             prompt = Prompt(
                 question=case.question,
@@ -269,9 +283,19 @@ class Bench:
         qa = self._qa
         return Prompts(qa.adapters, qa.task_adapters, qa.reader, qa.config.answer.max_tokens)
 
+    @cached_property
+    def _chooser(self) -> Chooser:
+        return Chooser(self._qa.locator, self._prompts.kept, self._passages)
+
     @property
     def _passages(self) -> int:
         return self._qa.config.answer.passages
+
+    def _chosen(self, case: Case, hits: Sequence[Hit]) -> list[Hit]:
+        return self._chooser.choose(case.question, hits, self._holding(hits))
+
+    def _holding(self, hits: Sequence[Hit]) -> list[AdapterRecord | None]:
+        return [self._adapters.get(hit.chunk.document_id) for hit in hits]
 
     def _worn(
         self, arm: StyledArm, case: Case, hits: Sequence[Hit], watch: Stopwatch
@@ -293,23 +317,19 @@ class Bench:
         prompt = self._prompts.worn(case.question, Worn.by(record, hits), text)
         return prompt if prompt.places else None
 
-    def _read(
-        self, arm: StyledArm, case: Case, hits: Sequence[Hit], record: AdapterRecord | None
-    ) -> Prompt:
-        """Return the engine's prompt that reads what was found."""
-        made = [self._adapters.get(hit.chunk.document_id) for hit in hits]
-        quoting = arm.style is Style.QUOTE
-        relevant = self._qa.policy.thresholds.min_relevance
+    def _read(self, arm: StyledArm, case: Case, hits: Sequence[Hit], worn: Worn | None) -> Prompt:
+        """Return the engine's prompt that reads some hits."""
+        made, quoting = self._holding(hits), arm.style is Style.QUOTE
         return self._prompts.read(
             case.question,
             tuple(map(_text, hits)),
             quoting=quoting,
-            worn=Worn.by(record, hits, relevant) if record else None,
+            worn=worn,
             places=[
                 self._prompts.kept(own, hit.chunk) if quoting else None
                 for own, hit in zip(made, hits, strict=True)
             ],
-            judging=each_worn(made, hits) if record else (),
+            judging=each_worn(made, hits) if worn else (),
         )
 
     def _record(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hybridqa.protocols import ChunkIndex, Generation, Generator, Judgement, Prompt
+from hybridqa.protocols import ChunkIndex, Generation, Generator, Judgement, Locator, Prompt
 from hybridqa.types import (
     Adapter,
     Chunk,
@@ -277,6 +277,7 @@ class FakeSystem:
         self.adapters = AdapterStore(folder / "adapters", self.catalog, "fake/model")
         self.chunker = Chunker(_word_tokenizer(), max_tokens=40)
         self.generator: Generator = FakeGenerator()
+        self.locator: Locator | None = None
         self.policy = load_policy(policy)
         self.passages = 3
         self.now = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -324,6 +325,7 @@ class FakeSystem:
             passages=self.passages,
             max_tokens=32,
             max_question_chars=400,
+            locator=self.locator,
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from hybridqa.engines.choose import Chooser
 from hybridqa.engines.cite import cite_document, cite_passage, find_support, within
 from hybridqa.engines.follow import follow
 from hybridqa.engines.meter import Meter
@@ -14,7 +15,7 @@ from hybridqa.engines.request import checked_question
 from hybridqa.engines.route import Routed, Router
 from hybridqa.engines.trace import Trace
 from hybridqa.errors import CorruptAdapterError, StaleDocumentError
-from hybridqa.protocols import Generation, Generator
+from hybridqa.protocols import Generation, Generator, Locator
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.types import (
     Adapter,
@@ -24,6 +25,7 @@ from hybridqa.types import (
     Attempt,
     Citation,
     Decision,
+    Hit,
     Style,
 )
 
@@ -41,6 +43,11 @@ class _Task:
     forced: bool
     """The caller chose the arm: its answer is given, whatever the checks say."""
     meter: Meter
+
+    def holding(self, hits: Sequence[Hit]) -> list[AdapterRecord | None]:
+        """Return the live adapters of the hits' documents."""
+        live = {each.record.document.id: each.adapter for each in self.routed.candidates}
+        return [live.get(hit.chunk.document_id) for hit in hits]
 
     def worn(self, record: AdapterRecord) -> Worn:
         return Worn.by(record, self.routed.hits, self.routed.policy.thresholds.min_relevance)
@@ -72,6 +79,7 @@ class Answerer:
         max_question_chars: int,
         count_tokens: Callable[[str], int] | None = None,
         realm: str = "",
+        locator: Locator | None = None,
     ) -> None:
         """Wire the collaborators.
 
@@ -86,10 +94,12 @@ class Answerer:
             max_question_chars: Of a question.
             count_tokens: As for `Meter`.
             realm: As in `Prompt`.
+            locator: Chooses what is read; see `Chooser`.
         """
         self._router, self._generator, self._count_tokens = router, generator, count_tokens
         self._prompts = Prompts(adapters, task_adapters, reader, max_tokens, realm)
         self._passages, self._max_question_chars = passages, max_question_chars
+        self._chooser = Chooser(locator, self._prompts.kept, passages)
 
     def explain(
         self, question: str, arm: Arm | None = None, document_ids: Sequence[str] = ()
@@ -259,12 +269,11 @@ class Answerer:
         )
 
     def _from_passages(self, task: _Task, record: AdapterRecord | None) -> _Made:
-        hits, watch = task.routed.hits, task.meter.watch
-        chunks = [hit.chunk for hit in hits[: self._passages]]
+        watch, quoting = task.meter.watch, task.style is Style.QUOTE
         worn = task.worn(record) if record else None
-        quoting = task.style is Style.QUOTE
-        live = {each.record.document.id: each.adapter for each in task.routed.candidates}
-        holding = [live.get(chunk.document_id) if quoting else None for chunk in chunks]
+        hits = task.routed.hits[: self._passages] if quoting else self._chosen(task)
+        chunks = [hit.chunk for hit in hits]
+        holding = task.holding(hits) if quoting else [None] * len(hits)
         with watch.stage("load_adapter") if worn or any(holding) else nullcontext():
             prompt = self._prompts.read(
                 task.question,
@@ -282,6 +291,12 @@ class Answerer:
             else:
                 citation = find_support(generation.text, hits)
         return _Made(generation=generation, citation=citation, record=record)
+
+    def _chosen(self, task: _Task) -> list[Hit]:
+        """Return what the model reads to answer in its own words."""
+        hits = task.routed.hits
+        with task.meter.watch.stage("choose"):
+            return self._chooser.choose(task.question, hits, task.holding(hits))
 
 
 def _attempt(arm: Arm, made: _Made | CorruptAdapterError, seconds: float) -> Attempt:

@@ -36,7 +36,7 @@ adapter that the reader itself wears takes 0.1 away.)"""
 # XQuAD and FairytaleQA, own questions against others' and general ones. `hybridqa eval relevance`
 # tells what comes of it: on XQuAD it is worn for 99 % of a document's own questions and 1 % of
 # others', on stories for 97 % and 21 %.
-_PLACE, _SIMILARITY, _BIAS = 0.63, 15.1, -3.7
+PLACE_WEIGHT, SIMILARITY_WEIGHT, _BIAS = 0.63, 15.1, -3.7
 
 
 def relevance(places: Places, similarity: float, least: float) -> Relevance:
@@ -47,8 +47,8 @@ def relevance(places: Places, similarity: float, least: float) -> Relevance:
         similarity: Cosine similarity of the question and the part that is most like it.
         least: Likelihood from which on its adapter is worn, in [0, 1].
     """
-    logit = _SIMILARITY * similarity + _BIAS
-    return Relevance(places=places, odds=_PLACE, logit=logit, least=least)
+    logit = SIMILARITY_WEIGHT * similarity + _BIAS
+    return Relevance(places=places, odds=PLACE_WEIGHT, logit=logit, least=least)
 
 
 @dataclass(frozen=True)

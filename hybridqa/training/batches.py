@@ -35,6 +35,8 @@ NOTHING = -100
 """Label of a place at which nothing is to be learned."""
 _LONGEST_QUESTION = 80
 """Tokens: all questions of a passage lie side by side, so a few long ones fill the memory."""
+_EXCERPT = 48
+"""Tokens of another passage that are read on in."""
 _PROBES = ("a", "7", "Q")
 _NEXT = 1 << 20
 """Steps to the batch that stands in for one without questions."""
@@ -139,6 +141,14 @@ class Tokens:
         at = 1 if starts[1] and not starts[0] else 0
         return Branch(prompt[n:], [*ways[at], self._end], starts[at], foreign)
 
+    def excerpt(self, text: str, rng: random.Random) -> Branch | None:
+        """Return some tokens in a row of another passage's text; nothing of a short one."""
+        tokens = self.chunk(text)
+        if len(tokens) < _EXCERPT:
+            return None
+        at = rng.randint(0, len(tokens) - _EXCERPT)
+        return Branch(tokens[at : at + 1], tokens[at + 1 : at + _EXCERPT], foreign=True)
+
     def _prompt(self, question: str) -> list[int]:
         return self._generator.prompt_ids(Prompt(question=question, max_tokens=1))
 
@@ -198,6 +208,9 @@ class Lessons:
             _, others = rng.choice(self._sources)
             for q, a in own_questions(rng.choice(others), 1, rng):
                 branches.append(self._tokens.branch(q, a, chunk, foreign=True))
+        if rng.random() < tasks.texts:
+            _, others = rng.choice(self._sources)
+            branches.append(self._tokens.excerpt(rng.choice(others).text, rng))
         return Example(passage.text, chunk, [branch for branch in branches if branch])
 
 

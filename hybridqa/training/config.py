@@ -90,6 +90,8 @@ class TasksConfig:
     foreign: _SHARE = 0.2
     """Passages that are also asked a question of another: an adapter must not change its answer, a
     locator must find none."""
+    texts: _SHARE = 0.0
+    """Passages that are read on in another: an adapter must not change what is expected there."""
     cut: _SHARE = 0.0
     """Passages that lose the sentences which answer a question: a locator must find nothing."""
     altered: _SHARE = 0.0
@@ -199,6 +201,9 @@ class TrainConfig:
     learning_rate: Annotated[float, Field(gt=0)] = 4e-4
     adapter_learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Of the task adapter, the tower's LoRA and a locator's encoder; a reader has no other."""
+    frozen: list[str] = field(default_factory=list)
+    """Parameters that do not learn, by patterns of their names, such as `tower.*`: the first layers
+    cost the most time, as gradients must come all the way to them."""
     weight_decay: _WEIGHT = 0.01
     average: _SHARE = 0.99
     """Of the weights' running average, what a step leaves of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -64,15 +65,23 @@ class Run:
         """Begin or, if the folder holds a state, go on from there.
 
         Raises:
-            ConfigError: The state is of another network.
+            ConfigError: The state is of another network, or no parameter has a name that `frozen:`
+                has a pattern of.
         """
         self._folder, self._course, self._config = folder, course, config
         self._peers = Peers()
+        self._freeze()
         adapters = course.adapter_parameters()
-        network = [p for name, p in course.parameters().items() if name not in adapters]
+        learning = {name: p for name, p in course.parameters().items() if p.requires_grad}
         groups: list[dict[str, Any]] = [
-            {"params": network, "peak": config.learning_rate},
-            {"params": list(adapters.values()), "peak": config.adapter_learning_rate},
+            {
+                "params": [p for name, p in learning.items() if name not in adapters],
+                "peak": config.learning_rate,
+            },
+            {
+                "params": [p for name, p in learning.items() if name in adapters],
+                "peak": config.adapter_learning_rate,
+            },
         ]
         groups = [group for group in groups if group["params"]]
         self._optimizer = torch.optim.AdamW(
@@ -151,6 +160,18 @@ class Run:
     def _seconds(self) -> float:
         """That the run has taken, with those before it was gone on with."""
         return time.perf_counter() - self._began
+
+    def _freeze(self) -> None:
+        for pattern in self._config.frozen:
+            names = fnmatch.filter(self._course.parameters(), pattern)
+            if not names:
+                some = ", ".join(f"`{name}`" for name in list(self._course.parameters())[::50][:5])
+                raise ConfigError(
+                    f"`frozen:` has `{pattern}`, which no parameter is named like. Use patterns of "
+                    f"names such as {some}."
+                )
+            for name in names:
+                self._course.parameters()[name].requires_grad_(False)
 
     def _prepare(self) -> None:
         self._course.prepare()

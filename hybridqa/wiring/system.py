@@ -355,6 +355,7 @@ class HybridQA:
             max_question_chars=settings.max_question_chars,
             count_tokens=lambda text: len(self.base.plain_ids(text)),
             realm=self._realm,
+            locator=self.locator,
         )
 
     @property

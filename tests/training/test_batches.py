@@ -1,5 +1,8 @@
 """Batches: what a branch sees, what is due, and that a step's number is all that matters."""
 
+import dataclasses
+import random
+
 import torch
 
 from hybridqa.models.base import BaseModel
@@ -7,6 +10,7 @@ from hybridqa.models.generator import TorchGenerator
 from hybridqa.protocols import Prompt
 from hybridqa.training.batches import NOTHING, Example, Lessons, Tokens, pack
 from hybridqa.training.config import TrainConfig
+from tests.training.conftest import PASSAGES
 
 TEXT = "The lamp weighs 840 grams and was made in 1987."
 QUESTIONS = [("How heavy is it?", "840 grams"), ("When?", "1987"), ("By whom was it made?", "Ann")]
@@ -70,6 +74,22 @@ def test_foreign_questions_are_not_looked_up(base: BaseModel) -> None:
 
     assert len(batch.lookups) == 0
     assert int(batch.foreign.sum()) == len(branch.answer)
+
+
+def test_another_passage_is_read_on_in(base: BaseModel, plan: TrainConfig) -> None:
+    tasks = dataclasses.replace(plan.tasks, foreign=0.0, texts=1.0)
+    batch = Lessons(base, dataclasses.replace(plan, tasks=tasks))[0]
+
+    for row, foreign in enumerate(batch.foreign):
+        due = batch.labels[row, foreign].tolist()
+        if due:
+            assert base.tokenizer.decode(due) in " ".join(text for text, _, _ in PASSAGES)
+    assert batch.foreign.any()
+    assert not batch.foreign.all(-1).any()
+
+
+def test_of_a_short_passage_there_is_nothing_to_read_on_in(base: BaseModel) -> None:
+    assert Tokens(base, passage_tokens=200).excerpt("Too short.", random.Random(0)) is None
 
 
 def test_questions_that_are_long_are_left_out(base: BaseModel) -> None:

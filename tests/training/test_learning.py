@@ -219,6 +219,30 @@ def test_the_learning_rate_rises_stays_and_falls(plan: TrainConfig) -> None:
     assert schedule(50, plan, 0.9) == pytest.approx(0.2)  # time runs out before the steps do
 
 
+def test_what_is_frozen_stays_and_the_rest_learns(
+    base: BaseModel, plan: TrainConfig, learner: AssociativeLearner, tmp_path: Path
+) -> None:
+    plan = dataclasses.replace(plan, frozen=["tower.*", "task_adapter.*.down"])
+    before = {name: p.detach().clone() for name, p in learner.parameters().items()}
+
+    finished(tmp_path / "run", base, plan, steps=2)
+    for _ in Run(tmp_path / "run", HypernetworkCourse(learner, plan), plan).train():
+        pass
+
+    learned = {name for name, p in learner.parameters().items() if not torch.equal(p, before[name])}
+    frozen = {n for n in before if n.startswith("tower.") or (n.startswith("task") and "down" in n)}
+    assert frozen
+    assert not learned & frozen
+    assert {name.partition(".")[0] for name in learned} == {"network", "task_adapter"}
+
+
+def test_a_pattern_of_no_parameter_is_refused(
+    base: BaseModel, plan: TrainConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"`frozen:` has `towers\.\*`, which no parameter"):
+        finished(tmp_path / "run", base, dataclasses.replace(plan, frozen=["towers.*"]))
+
+
 @pytest.mark.parametrize("empty", ["", "none"])
 def test_a_source_without_passages_is_refused(
     base: BaseModel, plan: TrainConfig, tmp_path: Path, empty: str
