@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hybridqa.config import Config
-from hybridqa.engines.choose import Chooser
+from hybridqa.engines.choose import Chooser, speaks
 from hybridqa.engines.prompts import Prompts, Worn, each_worn
 from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import InputError
@@ -266,7 +266,8 @@ class Bench:
             prompt, sources = located, [self._documents[record.document_id]]
         elif searching:
             relevant = self._qa.policy.thresholds.min_relevance
-            say = Worn.by(record, found, relevant) if record else None
+            heard = record and (not choosing or speaks(record, hits))
+            say = Worn.by(record, found, relevant) if record and heard else None
             prompt = self._read(arm, case, hits, say)
         else:
             prompt = Prompt(

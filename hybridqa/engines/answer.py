@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from hybridqa.engines.choose import Chooser
+from hybridqa.engines.choose import Chooser, speaks
 from hybridqa.engines.cite import cite_document, cite_passage, find_support, within
 from hybridqa.engines.follow import follow
 from hybridqa.engines.meter import Meter
@@ -270,8 +270,9 @@ class Answerer:
 
     def _from_passages(self, task: _Task, record: AdapterRecord | None) -> _Made:
         watch, quoting = task.meter.watch, task.style is Style.QUOTE
-        worn = task.worn(record) if record else None
         hits = task.routed.hits[: self._passages] if quoting else self._chosen(task)
+        heard = record and (quoting or speaks(record, hits))
+        worn = task.worn(record) if record and heard else None
         chunks = [hit.chunk for hit in hits]
         holding = task.holding(hits) if quoting else [None] * len(hits)
         with watch.stage("load_adapter") if worn or any(holding) else nullcontext():

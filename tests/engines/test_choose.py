@@ -115,3 +115,18 @@ def test_in_free_wording_what_hardly_bears_on_the_question_is_not_read(
     assert "walnut" in answer.text
     assert [c.document_id for c in answer.citations] == ["gate.md"]
     assert ("choose" in answer.timings_ms) is (style is Style.FREE)
+
+
+@pytest.mark.parametrize(("beside", "heard"), [("code " * 9, False), ("moss " * 9, True)])
+def test_an_adapter_has_a_say_where_its_document_is_read_first(
+    system: FakeSystem, beside: str, heard: bool
+) -> None:
+    for name, text in {"gate.md": f"{CODE} It is walnut.", "old.md": f"Old {beside}"}.items():
+        ingest(system, Document(id=name, text=text, title=name, source=name))
+    system.locator = ByWord()
+
+    system.answerer().ask(CODE, Arm.BOTH, style=Style.FREE)
+
+    [prompt] = seen(system)
+    assert prompt.passages[0].startswith("What" if heard else "Old")
+    assert bool(prompt.pool) is heard
