@@ -85,7 +85,7 @@ def url(site: Site) -> Iterator[str]:
 
 def events(text: str) -> list[tuple[int, Any]]:
     found = []
-    for block in text.strip().split("\n\n"):
+    for block in filter(None, text.strip().split("\n\n")):  # none, if it stopped at once
         lines = dict(line.split(": ", 1) for line in block.split("\n"))
         assert lines["event"] == "job"
         found.append((int(lines["id"]), json.loads(lines["data"])))
