@@ -74,14 +74,11 @@ class Run:
         adapters = course.adapter_parameters()
         learning = {name: p for name, p in course.parameters().items() if p.requires_grad}
         groups: list[dict[str, Any]] = [
-            {
-                "params": [p for name, p in learning.items() if name not in adapters],
-                "peak": config.learning_rate,
-            },
-            {
-                "params": [p for name, p in learning.items() if name in adapters],
-                "peak": config.adapter_learning_rate,
-            },
+            {"params": [p for n, p in learning.items() if (n in adapters) is adapted], "peak": peak}
+            for adapted, peak in (
+                (False, config.learning_rate),
+                (True, config.adapter_learning_rate),
+            )
         ]
         groups = [group for group in groups if group["params"]]
         self._optimizer = torch.optim.AdamW(
@@ -162,16 +159,17 @@ class Run:
         return time.perf_counter() - self._began
 
     def _freeze(self) -> None:
+        parameters = self._course.parameters()
         for pattern in self._config.frozen:
-            names = fnmatch.filter(self._course.parameters(), pattern)
+            names = fnmatch.filter(parameters, pattern)
             if not names:
-                some = ", ".join(f"`{name}`" for name in list(self._course.parameters())[::50][:5])
+                some = ", ".join(f"`{name}`" for name in list(parameters)[::50][:5])
                 raise ConfigError(
                     f"`frozen:` has `{pattern}`, which no parameter is named like. Use patterns of "
                     f"names such as {some}."
                 )
             for name in names:
-                self._course.parameters()[name].requires_grad_(False)
+                parameters[name].requires_grad_(False)
 
     def _prepare(self) -> None:
         self._course.prepare()
