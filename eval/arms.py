@@ -7,7 +7,7 @@ each source of knowledge is worth. `auto` is the product, with its router, check
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from hybridqa.errors import InputError
@@ -58,6 +58,10 @@ TRAINED = {ArmName.DISTILLED: "distillation", ArmName.REFINED: "refinement"}
 SEARCHING = frozenset({ArmName.RETRIEVAL, ArmName.BOTH, ArmName.AUTO})
 """Arms that must find their evidence."""
 
+_STYLES = (Style.FREE, Style.QUOTE)
+_LOOKED_THROUGH = frozenset({ArmName.ADAPTER, ArmName.RETRIEVAL, ArmName.BOTH})
+"""Arms whose evidence a locator looks through: they are measured in the style `either`, too."""
+
 _PAIRS = (
     (ArmName.ADAPTER, ArmName.WRONG_ADAPTER),
     (ArmName.ADAPTER, ArmName.BASE),
@@ -83,7 +87,7 @@ class StyledArm:
     style: Style | None
 
     def __str__(self) -> str:
-        return f"{self.arm}+quote" if self.style is Style.QUOTE else str(self.arm)
+        return str(self.arm) if self.style in (None, Style.FREE) else f"{self.arm}+{self.style}"
 
 
 def parse_arms(names: Sequence[str]) -> tuple[ArmName, ...]:
@@ -104,25 +108,35 @@ def parse_arms(names: Sequence[str]) -> tuple[ArmName, ...]:
 
 def styled(arms: Sequence[ArmName]) -> tuple[StyledArm, ...]:
     """Return every arm in the styles it is measured in."""
-    return tuple(
-        StyledArm(arm, style)
-        for arm in arms
-        for style in ([None] if arm is ArmName.AUTO else [Style.FREE, Style.QUOTE])
-    )
+    return tuple(StyledArm(arm, style) for arm in arms for style in _styles(arm))
+
+
+def _styles(arm: ArmName) -> tuple[Style | None, ...]:
+    if arm is ArmName.AUTO:
+        return (None,)
+    return (*_STYLES, Style.EITHER) if arm in _LOOKED_THROUGH else _STYLES
 
 
 def comparisons(arms: Sequence[StyledArm]) -> tuple[tuple[StyledArm, StyledArm], ...]:
     """Return the pairs worth a paired difference: an arm and what it is measured against.
 
-    Both are of one style; `auto` stands beside either.
+    Both are of one style, and `auto` stands beside any; and an arm in the style `either` stands
+    beside itself in the others.
     """
-    return tuple(
+    across = [
         (one, other)
         for first, second in _PAIRS
         for one in arms
         for other in arms
         if one.arm is first and other.arm is second and one.style in (other.style, None)
-    )
+    ]
+    within = [
+        (one, other)
+        for one in arms
+        for other in arms
+        if one.style is Style.EITHER and other == replace(one, style=other.style) != one
+    ]
+    return tuple(across + within)
 
 
 def under_policy(arm: ArmName, style: Style) -> StyledArm:

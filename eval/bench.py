@@ -47,7 +47,7 @@ def scratch(
         yield qa
 
 
-_LOCATED = StyledArm(ArmName.ADAPTER, Style.QUOTE)
+_LOCATED = (StyledArm(ArmName.ADAPTER, Style.QUOTE), StyledArm(ArmName.ADAPTER, Style.EITHER))
 """Of the others, `distilled` and `refined` are to show what their weights know, and another
 document's adapter has no places in this one's text."""
 
@@ -261,7 +261,7 @@ class Bench:
         elif not searching:  # the part of its document that the adapter's share was made from
             sources = self.own_hits(case)[:1]
         contexts = sources if searching or arm.arm is ArmName.CONTEXT else []
-        located = self._located(case, record, found) if arm == _LOCATED and record else None
+        located = self._located(arm, case, record, found) if arm in _LOCATED and record else None
         if located and record:
             prompt, sources = located, [self._documents[record.document_id]]
         elif searching:
@@ -312,15 +312,20 @@ class Bench:
             return (self.task_adapter,), None
         return self._reading, None
 
-    def _located(self, case: Case, record: AdapterRecord, hits: Sequence[Hit]) -> Prompt | None:
+    def _certainty(self, arm: StyledArm) -> float | None:
+        return self._qa.policy.thresholds.min_certainty if arm.style is Style.EITHER else None
+
+    def _located(
+        self, arm: StyledArm, case: Case, record: AdapterRecord, hits: Sequence[Hit]
+    ) -> Prompt | None:
         """Return the engine's prompt that looks at places, if the adapter has any."""
-        text = self._documents[record.document_id].text
-        prompt = self._prompts.worn(case.question, Worn.by(record, hits), text)
+        text, worn = self._documents[record.document_id].text, Worn.by(record, hits)
+        prompt = self._prompts.worn(case.question, worn, text, self._certainty(arm))
         return prompt if prompt.places else None
 
     def _read(self, arm: StyledArm, case: Case, hits: Sequence[Hit], worn: Worn | None) -> Prompt:
         """Return the engine's prompt that reads some hits."""
-        made, quoting = self._holding(hits), arm.style is Style.QUOTE
+        made, quoting = self._holding(hits), arm.style is not Style.FREE
         return self._prompts.read(
             case.question,
             tuple(map(_text, hits)),
@@ -331,6 +336,7 @@ class Bench:
                 for own, hit in zip(made, hits, strict=True)
             ],
             judging=each_worn(made, hits) if worn else (),
+            certainty=self._certainty(arm),
         )
 
     def _record(

@@ -182,6 +182,9 @@ class Prompt:
     """Whether what is worn bears on the question. Where a locator finds that it does not, nothing
     is generated, and an expert has no say; without a locator it is always worn. `score` and `judge`
     know of none."""
+    instead: Instead | None = None
+    """With `rounds`: what is asked where these are not sure enough. A generator that looks for no
+    places asks it at once. `score` and `judge` know of none."""
     max_tokens: int = 48
     realm: str = ""
     """Whose prompt it is: nothing a generator keeps of it serves another realm."""
@@ -214,6 +217,16 @@ class Expert:
     `pool` play no part."""
     weight: float
     """In (0, 1); those of a pool add up to less than 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instead:
+    """What is asked where what was weighed is not sure enough."""
+
+    prompt: Prompt
+    least: float
+    """Share that the choice of the last round must have, be it a place or that none is the answer,
+    in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,9 @@ class Style(StrEnum):
     """Every token continues a literal span of the evidence at hand."""
     FREE = "free"
     """Unconstrained decoding."""
+    EITHER = "either"
+    """A literal span where one is surely the answer, else unconstrained decoding; nothing where it
+    is sure that no span is. Where quotations are not looked for by a locator, as `free`."""
 
 
 def content_hash(text: str) -> str:

@@ -79,7 +79,7 @@ function costCard(pick, fastest) {
 
 // From when the adapter pays against what one would use instead: retrieval, both of the policy's style.
 function paysWords() {
-  const quoted = run().manifest.policy.style === "free" ? "" : QUOTE;
+  const quoted = { free: "", either: EITHER }[run().manifest.policy.style] ?? QUOTE;
   const pays = summary().break_even.find((row) => row.by === "time" && row.adapter_arm === `adapter${quoted}` && row.other_arm === `retrieval${quoted}`);
   if (!pays) return "";
   const { adapter_arm: adapter, other_arm: other, questions } = pays;
@@ -114,9 +114,9 @@ function showRanking() {
 
 function showLegend() {
   const present = [...new Set(summary().arms.map(bare))];
-  const quotes = summary().arms.some((arm) => arm.endsWith(QUOTE));
+  const styles = [[QUOTE, QUOTE_WORDS], [EITHER, EITHER_WORDS]].filter(([style]) => summary().arms.some((arm) => arm.endsWith(style)));
   byId("legend").replaceChildren(el("h3", {}, "The arms"),
     el("dl", { class: "legend" }, present.map((arm) => [
       el("dt", {}, el("code", {}, arm), el("small", {}, roleOf(arm))), el("dd", {}, (ARMS[arm] ?? ["", "An arm of this run."])[1])]),
-      quotes ? [el("dt", {}, el("code", {}, QUOTE)), el("dd", {}, `As the arm before it, but ${QUOTE_WORDS}`)] : null));
+      styles.map(([style, words]) => [el("dt", {}, el("code", {}, style)), el("dd", {}, `As the arm before it, but ${words}`)])));
 }

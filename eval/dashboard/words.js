@@ -14,7 +14,10 @@ const ARMS = {
 const QUOTE = "+quote";
 const QUOTE_WORDS = "the answer is constrained to literal words of the documents, so it cannot make up any.";
 
-const bare = (arm) => arm.replace(QUOTE, "");
+const EITHER = "+either";
+const EITHER_WORDS = "the answer is literal words of the documents where some are surely the answer, else the model's own.";
+
+const bare = (arm) => arm.replace(QUOTE, "").replace(EITHER, "");
 const roleOf = (arm) => (ARMS[bare(arm)] ?? ["", ""])[0];
 // How it is drawn: as a router, a control, a bound that nobody can use, or as usable.
 const kindOf = (arm) => ({ control: "control", "given the right document": "bound", router: "router" })[roleOf(arm)] ?? "usable";
@@ -25,6 +28,7 @@ const metricWords = (name) => GLOSSES[name] ?? `${metricLabel(name)} (1 = best)`
 
 function describeArm(arm) {
   const what = (ARMS[bare(arm)] ?? ["", "An arm of this run."])[1];
+  if (arm.endsWith(EITHER)) return `${what} With ${EITHER}, ${EITHER_WORDS}`;
   return arm.endsWith(QUOTE) ? `${what} With ${QUOTE}, ${QUOTE_WORDS}` : what;
 }
 

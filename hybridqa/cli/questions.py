@@ -41,7 +41,8 @@ def ask(
     arm: ArmOption = "auto",
     document: DocumentOption = None,
     style: Annotated[
-        Style | None, typer.Option(help="Literal spans or any wording; default: the policy's.")
+        Style | None,
+        typer.Option(help="Literal spans, own words, or either; default: the policy's."),
     ] = None,
     home: HomeOption = None,
     config: ConfigOption = None,

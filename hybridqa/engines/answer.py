@@ -49,6 +49,13 @@ class _Task:
         live = {each.record.document.id: each.adapter for each in self.routed.candidates}
         return [live.get(hit.chunk.document_id) for hit in hits]
 
+    @property
+    def certainty(self) -> float | None:
+        """What a quotation must have, or else the answer may be worded."""
+        if self.style is not Style.EITHER:
+            return None
+        return self.routed.policy.thresholds.min_certainty
+
     def worn(self, record: AdapterRecord) -> Worn:
         return Worn.by(record, self.routed.hits, self.routed.policy.thresholds.min_relevance)
 
@@ -206,12 +213,15 @@ class Answerer:
 
         way = follow(task.routed.decision, attempt, task.routed.policy, task.forced)
         given = made[way.arm] if way.given else None
+        reasons = tuple(way.reasons)
+        if given and task.style is Style.EITHER and given.generation.span is None:
+            reasons = (*reasons, "no quotation was sure enough: these are the model's own words")
         return Answer(
             question=task.question,
             text=way.given.text if way.given else "",
             arm=way.arm,
             style=Style.FREE if way.arm is Arm.BASE else task.style,
-            reasons=way.reasons,
+            reasons=reasons,
             citations=(given.citation,) if given and given.citation else (),
             adapter=given.record if given else None,
             confidence=way.attempts[-1].confidence if way.attempts else 0.0,
@@ -236,9 +246,9 @@ class Answerer:
     def _from_adapter(self, task: _Task, record: AdapterRecord) -> _Made:
         hits, document = task.routed.hits, task.routed.candidates[0].record.document
         worn = task.worn(record)
-        text = document.text if task.style is Style.QUOTE else None
+        text = document.text if task.style is not Style.FREE else None
         with task.meter.watch.stage("load_adapter"):
-            prompt = self._prompts.worn(task.question, worn, text)
+            prompt = self._prompts.worn(task.question, worn, text, task.certainty)
         start = 0 if prompt.places else record.shares[worn.number][0]
         generation = task.meter.generate(prompt)
         with task.meter.watch.stage("verify"):
@@ -269,9 +279,10 @@ class Answerer:
         )
 
     def _from_passages(self, task: _Task, record: AdapterRecord | None) -> _Made:
-        watch, quoting = task.meter.watch, task.style is Style.QUOTE
-        hits = task.routed.hits[: self._passages] if quoting else self._chosen(task)
-        heard = record and (quoting or speaks(record, hits))
+        watch, quoting = task.meter.watch, task.style is not Style.FREE
+        choosing = task.style is not Style.QUOTE
+        hits = self._chosen(task) if choosing else task.routed.hits[: self._passages]
+        heard = record and (not choosing or speaks(record, hits))
         worn = task.worn(record) if record and heard else None
         chunks = [hit.chunk for hit in hits]
         holding = task.holding(hits) if quoting else [None] * len(hits)
@@ -283,6 +294,7 @@ class Answerer:
                 worn=worn,
                 places=list(map(self._prompts.kept, holding, chunks)),
                 judging=each_worn(holding, hits) if worn else (),
+                certainty=task.certainty,
             )
         generation = task.meter.generate(prompt)
         with watch.stage("verify"):

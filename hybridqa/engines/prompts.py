@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from hybridqa.errors import CorruptAdapterError
 from hybridqa.internalize.compress import nearest_share, take_shares
 from hybridqa.models.places import part
-from hybridqa.protocols import Expert, Judge, Prompt, Relevance, Round
+from hybridqa.protocols import Expert, Instead, Judge, Prompt, Relevance, Round
 from hybridqa.stores.adapters import AdapterStore
 from hybridqa.types import Adapter, AdapterRecord, Chunk, Hit, Places
 
@@ -116,7 +116,9 @@ class Prompts:
             realm=self._realm,
         )
 
-    def worn(self, question: str, worn: Worn, text: str | None) -> Prompt:
+    def worn(
+        self, question: str, worn: Worn, text: str | None, certainty: float | None = None
+    ) -> Prompt:
         """Wear a share of an adapter.
 
         Args:
@@ -124,6 +126,8 @@ class Prompts:
             worn: What of which adapter.
             text: The document's, if it is to be quoted: all of it where its places are looked at,
                 or else what the share was made from. `None` leaves the wording free.
+            certainty: Share that a quotation must have; where none has, the wording is free. `None`
+                has it quoted in any case.
 
         Raises:
             CorruptAdapterError: Its files are damaged.
@@ -131,6 +135,9 @@ class Prompts:
         if text is None:
             return self._wearing(question, worn)
         places = self._places(worn)
+        instead = None
+        if certainty is not None:
+            instead = Instead(prompt=self._wearing(question, worn), least=certainty)
         quoted = text if places else text[slice(*worn.record.shares[worn.number])]
         return Prompt(
             question=question,
@@ -138,6 +145,7 @@ class Prompts:
             quote_from=(quoted,),
             rounds=(BY_PLACES,) if places else (),
             places=(places,) if places else (),
+            instead=instead,
             max_tokens=self._max_tokens,
             realm=self._realm,
         )
@@ -150,6 +158,7 @@ class Prompts:
         worn: Worn | None = None,
         places: Sequence[Places | None] = (),
         judging: Sequence[Worn | None] = (),
+        certainty: float | None = None,
     ) -> Prompt:
         """Read passages, and ask an adapter besides.
 
@@ -161,6 +170,7 @@ class Prompts:
                 token. Where what is quoted is located, nothing is written, and it has none.
             places: What was kept of each passage; see `kept`.
             judging: Of each passage, if any: judges what is located in it.
+            certainty: As for `worn`.
 
         Raises:
             CorruptAdapterError: Its files are damaged.
@@ -168,22 +178,23 @@ class Prompts:
         pool: tuple[Expert, ...] = ()
         if worn:
             pool = (Expert(prompt=self._wearing(question, worn), weight=_SAY),)
-        rounds: tuple[Round, ...] = ()
-        if quoting:
-            reading = Prompt(
-                question=question, passages=passages, adapters=self._reading, realm=self._realm
-            )
-            rounds = (BY_PLACES, self._weighed(reading, judging))
-        return Prompt(
+        written = Prompt(
             question=question,
             passages=passages,
             adapters=self._reading,
-            quote_from=passages if quoting else None,
-            rounds=rounds,
-            places=places,
             pool=pool,
             max_tokens=self._max_tokens,
             realm=self._realm,
+        )
+        if not quoting:
+            return written
+        reading = replace(written, pool=())
+        return replace(
+            written,
+            quote_from=passages,
+            rounds=(BY_PLACES, self._weighed(reading, judging)),
+            places=places,
+            instead=None if certainty is None else Instead(prompt=written, least=certainty),
         )
 
     def _weighed(self, reading: Prompt, judging: Sequence[Worn | None]) -> Round:

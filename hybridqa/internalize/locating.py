@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from hybridqa.internalize.weighing import Found, Verdict, verdicts
@@ -77,14 +77,9 @@ class LocatingGenerator:
 
     def generate(self, prompts: Sequence[Prompt]) -> list[Generation]:
         """Return one generation per prompt, in order; see `protocols.Generator`."""
-        found, likely = self._looked(prompts)
-        left = [_heard(p, likely) for p, each in zip(prompts, found, strict=True) if not each]
-        rest = iter(self._generator.generate(left))
-        made = [each or next(rest) for each in found]
-        return [
-            replace(each, relevance=likely[id(prompt)]) if id(prompt) in likely else each
-            for each, prompt in zip(made, prompts, strict=True)
-        ]
+        looked = self._looked(prompts)
+        rest = iter(self._generator.generate([each.prompt for each in looked if not each.said]))
+        return [each.said or each.after(next(rest)) for each in looked]
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> list[float]:
         """Return the likelihood of each answer after its prompt; see `protocols.Generator`."""
@@ -96,33 +91,35 @@ class LocatingGenerator:
 
     def stream(self, prompt: Prompt) -> Iterator[str]:
         """Yield the answer's text as it grows; what is found comes at once."""
-        (found,), likely = self._looked([prompt])
-        if found:
-            return iter([found.text])
-        return self._generator.stream(_heard(prompt, likely))
+        (looked,) = self._looked([prompt])
+        if looked.said:
+            return iter([looked.said.text])
+        return self._generator.stream(looked.prompt)
 
     def forget(self, realm: str) -> None:
         self._generator.forget(realm)
 
-    def _looked(
-        self, prompts: Sequence[Prompt]
-    ) -> tuple[list[Generation | None], dict[int, float]]:
-        """Return what needs no generating, and how likely what is worn bears on the questions.
-
-        Returns:
-            What was found, or that nothing is to be said, for each prompt; `None` where the model
-            must generate. And the likelihoods of the other prompts and of their experts, by the
-            identities of the prompts.
-        """
+    def _looked(self, prompts: Sequence[Prompt]) -> list[_Looked]:
+        """Return what need not be generated, and of the other prompts what the model is asked."""
         began = time.perf_counter()
-        found = self._located(prompts)
-        left = [prompt for prompt, each in zip(prompts, found, strict=True) if not each]
+        chosen = self._located(prompts)
+        sure = [_sure(prompt, verdict) for prompt, verdict in zip(prompts, chosen, strict=True)]
+        asked = [
+            prompt.instead.prompt if prompt.instead and not done else prompt
+            for prompt, done in zip(prompts, sure, strict=True)
+        ]
+        left = [prompt for prompt, done in zip(asked, sure, strict=True) if not done]
         likely = self._likely([each for p in left for each in (p, *(e.prompt for e in p.pool))])
         seconds = time.perf_counter() - began
-        for n, prompt in enumerate(prompts):
+        looked = []
+        for prompt, verdict, done in zip(asked, chosen, sure, strict=True):
+            said = _answer(verdict, seconds) if verdict and done else None
+            relevance = likely.get(id(prompt))
             if not _bears(prompt, likely):
-                found[n] = _nothing(likely[id(prompt)], seconds)
-        return found, likely
+                said = _nothing(likely[id(prompt)], seconds)
+            read = verdict.prompt_tokens if verdict else 0
+            looked.append(_Looked(_heard(prompt, likely), said, relevance, read, seconds))
+        return looked
 
     def _likely(self, prompts: Sequence[Prompt]) -> dict[int, float]:
         told = [
@@ -136,9 +133,8 @@ class LocatingGenerator:
             for (prompt, relevance), places in zip(told, self._locator.locate(looks), strict=True)
         }
 
-    def _located(self, prompts: Sequence[Prompt]) -> list[Generation | None]:
-        """Return what is found as answers; `None` where the model must generate one."""
-        began = time.perf_counter()
+    def _located(self, prompts: Sequence[Prompt]) -> list[Verdict | None]:
+        """Return what is chosen of what is found; `None` where nothing is looked for."""
         looks = [self._looks(prompt) for prompt in prompts]
         places = iter(self._locator.locate([look for each in looks for look in each]))
         asked: dict[int, tuple[Prompt, list[Found]]] = {}
@@ -151,8 +147,7 @@ class LocatingGenerator:
             if found:
                 asked[n] = prompt, found
         chosen = dict(zip(asked, verdicts(list(asked.values()), self._generator), strict=True))
-        seconds = time.perf_counter() - began
-        return [_answer(chosen[n], seconds) if n in chosen else None for n in range(len(prompts))]
+        return [chosen.get(n) for n in range(len(prompts))]
 
     def _looks(self, prompt: Prompt) -> list[Look]:
         """Return where an answer is looked for: in all texts, or else in none."""
@@ -167,6 +162,39 @@ class LocatingGenerator:
             else:  # it is not for reading, neither here nor by the model
                 return []
         return looks
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A prompt, after what a locator has to say of it."""
+
+    prompt: Prompt
+    """What is left to ask the model."""
+    said: Generation | None
+    """What need not be asked."""
+    relevance: float | None
+    """How likely what is worn bears on the question, if that was looked for."""
+    read: int
+    """Tokens that judges read."""
+    seconds: float
+    """Since the locator began."""
+
+    def after(self, generation: Generation) -> Generation:
+        """Return what the model generated, with what was done before it."""
+        return replace(
+            generation,
+            relevance=self.relevance,
+            prompt_tokens=self.read + generation.prompt_tokens,
+            first_token_s=self.seconds + generation.first_token_s,
+            seconds=self.seconds + generation.seconds,
+        )
+
+
+def _sure(prompt: Prompt, verdict: Verdict | None) -> bool:
+    """Tell whether what was chosen, if anything was looked for, is the answer."""
+    if verdict is None:
+        return False
+    return not prompt.instead or verdict.share >= prompt.instead.least
 
 
 def _bears(prompt: Prompt, likely: Mapping[int, float]) -> bool:
@@ -201,6 +229,7 @@ def _nothing(likely: float, seconds: float) -> Generation:
         logprobs=(math.log1p(-likely),),
         span=None,
         located=True,
+        relevance=likely,
         abstained=True,
         prompt_tokens=0,
         first_token_s=seconds,

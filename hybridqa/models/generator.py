@@ -201,8 +201,9 @@ class TorchGenerator:
             AdapterMismatchError: As for `generate`, like the next.
             QuestionError: See there.
         """
-        self._check_adapters(prompts)
-        return [self._row(prompt, pools) for prompt in prompts]
+        written = [each.instead.prompt if each.instead else each for each in prompts]
+        self._check_adapters(written)
+        return [self._row(prompt, pools) for prompt in written]
 
     def _row(self, prompt: Prompt, pools: bool) -> Row:
         pieces, windows = self._pieces(prompt), []

@@ -89,6 +89,10 @@ class Thresholds:
     """Likelihood, to the locator that found an adapter's answer, or else to a reader of the passage
     it was found in, below which the evidence does not support the answer."""
 
+    min_certainty: Share = 0.5
+    """In the style `either`: likelihood of a quotation, or that there is none, below which the
+    model words the answer."""
+
     min_retrieval_confidence: Share = 0.2
     """Confidence below which an answer from retrieved passages is withheld."""
 
@@ -111,7 +115,8 @@ class Policy:
     name: str
     description: str
     style: Style = Style.QUOTE
-    """`quote` allows only literal spans of the evidence, `free` any wording."""
+    """`quote` allows only literal spans of the evidence, `free` any wording; `either` gives a
+    literal span where one is surely the answer, and else the model's own words."""
 
     thresholds: Thresholds = field(default_factory=Thresholds)
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)]

@@ -15,6 +15,7 @@ from hybridqa.errors import (
     UnknownDocumentError,
 )
 from hybridqa.protocols import Generation, Prompt
+from hybridqa.routing.policy import Thresholds
 from hybridqa.testing import FakeGenerator, FakeInternalizer, FakeSystem, written_text
 from hybridqa.types import AdapterRecord, Answer, Arm, Document, Hit, Style
 
@@ -131,11 +132,33 @@ def test_every_arm_can_be_forced(system: FakeSystem, arm: Arm, style: Style) -> 
     assert [bool(e.prompt.adapters) and not e.prompt.passages for e in prompt.pool] == (
         [True] if arm is Arm.BOTH else []
     )
-    assert (prompt.quote_from is not None) is (style is Style.QUOTE and arm is not Arm.BASE)
+    reads = arm is not Arm.BASE
+    assert (prompt.quote_from is not None) is (style is not Style.FREE and reads)
+    assert (prompt.instead is not None) is (style is Style.EITHER and reads)
     assert answer.adapter == (record if arm in (Arm.ADAPTER, Arm.BOTH) else None)
     if arm is not Arm.BASE:  # the fake model alone knows nothing
         assert answer.text == "The gate code is walnut."
         assert len(answer.citations) == 1
+    assert_exact(system, answer)
+
+
+@pytest.mark.parametrize("arm", [Arm.ADAPTER, Arm.RETRIEVAL, Arm.BOTH])
+def test_in_either_style_the_model_words_what_no_quotation_is_sure_for(
+    system: FakeSystem, arm: Arm
+) -> None:
+    ingest(system, manual())
+
+    answer = system.answerer().ask(CODE, arm, style=Style.EITHER)
+
+    prompt = seen(system)[0]
+    assert prompt.instead
+    words = prompt.instead.prompt
+    assert prompt.instead.least == Thresholds().min_certainty
+    assert (words.quote_from, words.rounds, words.instead) == (None, (), None)
+    assert (words.passages, words.pool) == (prompt.passages, prompt.pool)
+    assert [a.id for a in words.adapters] == [a.id for a in prompt.adapters]
+    assert answer.style is Style.EITHER
+    assert answer.reasons[-1] == "no quotation was sure enough: these are the model's own words"
     assert_exact(system, answer)
 
 

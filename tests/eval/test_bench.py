@@ -78,7 +78,9 @@ def test_prompts(
         "Derby": "Derwent",
         None: None,
     }[wears]
-    if style is Style.FREE:
+    looked_through = style is Style.EITHER and arm in (ArmName.RETRIEVAL, ArmName.BOTH)
+    assert (prompt.instead is not None) is looked_through
+    if style is not Style.QUOTE and not looked_through:  # fake adapters have no places
         assert prompt.quote_from is None
     else:
         assert prompt.quote_from is not None

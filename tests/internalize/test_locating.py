@@ -9,7 +9,7 @@ import pytest
 from hybridqa.internalize.locating import LocatingGenerator, LocatingInternalizer, relevance_of
 from hybridqa.internalize.locator import TorchLocator
 from hybridqa.models.generator import ABSTENTION
-from hybridqa.protocols import Expert, Judge, Judgement, Look, Prompt, Relevance, Round
+from hybridqa.protocols import Expert, Instead, Judge, Judgement, Look, Prompt, Relevance, Round
 from hybridqa.testing import FakeGenerator, FakeInternalizer, tiny_locator
 from hybridqa.types import Chunk, Document
 
@@ -65,6 +65,49 @@ def test_what_can_be_found_is_found_and_the_rest_is_generated(
     assert (found.prompt_tokens, found.token_ids, found.abstained) == (0, (), False)
     assert list(generator.stream(quoting)) == [found.text]
     assert "".join(generator.stream(plain)) == "four"
+
+
+def test_what_is_not_sure_is_asked_instead(locator: TorchLocator) -> None:
+    model = Judging()
+    nothing = Round(odds=0.0, nothing=100.0, judges=[Judge(prompt=READING, weight=0.0)])
+    share = LocatingGenerator(model, locator).generate([asking(ANY)])[0].confidence
+    words = Prompt(question="In your own words?")
+    sure, unsure = (
+        replace(asking(ANY), instead=Instead(prompt=words, least=share + more))
+        for more in (-1e-6, 1e-6)
+    )
+    surely_none, none_sure_enough = (
+        replace(asking(nothing), instead=Instead(prompt=words, least=least)) for least in (0.9, 1.1)
+    )
+
+    wrapped = LocatingGenerator(model, locator)
+    made = wrapped.generate([sure, unsure, surely_none, none_sure_enough])
+
+    assert [each.located for each in made] == [True, False, True, False]
+    assert [each.abstained for each in made] == [False, False, True, False]
+    assert [each.text for each in made[1::2]] == ["four", "four"]
+    assert list(model.prompts) == [words, words]
+    assert [each.prompt_tokens for each in made] == [0, 1, 10, 11]
+    assert "".join(wrapped.stream(unsure)) == "four"
+    assert "".join(wrapped.stream(surely_none)) == ""
+
+
+def test_where_nothing_is_kept_that_it_knows_the_model_words_it(
+    locator: TorchLocator, generator: LocatingGenerator
+) -> None:
+    places = replace(locator.keep([CHUNK]), locator="another")
+    quoting = Prompt(question="When?", quote_from=(TEXT,), rounds=(ANY,), places=(places,))
+    worn = Prompt(question="When?", relevance=bearing(locator, 1.0, -100.0))
+
+    asked, none = generator.generate(
+        [
+            replace(quoting, instead=Instead(prompt=Prompt(question="When?"), least=0.0)),
+            replace(quoting, instead=Instead(prompt=worn, least=0.0)),
+        ]
+    )
+
+    assert (asked.text, asked.located) == ("four", False)
+    assert (none.text, none.abstained, none.relevance) == ("", True, pytest.approx(0.0))
 
 
 def bearing(locator: TorchLocator, least: float, logit: float = 0.0) -> Relevance:
