@@ -8,8 +8,9 @@ from hybridqa.engines.cite import cite_document, cite_passage, find_support
 from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import QuestionError, StaleDocumentError
 from hybridqa.eval.arms import ArmName, StyledArm
-from hybridqa.eval.bench import Bench, Progress, Request, span_of
+from hybridqa.eval.bench import Progress, span_of
 from hybridqa.eval.cases import Case
+from hybridqa.eval.requests import Request, Requests
 from hybridqa.eval.rows import AnswerRow, CitationRow
 from hybridqa.protocols import Generation, Generator, Prompt
 from hybridqa.types import AdapterRecord, Arm, Citation, Document
@@ -28,7 +29,7 @@ class Asker:
     def __init__(
         self,
         qa: HybridQA,
-        bench: Bench,
+        requests: Requests,
         answered: Sequence[AnswerRow],
         keep: Keep,
         progress: Progress,
@@ -37,12 +38,12 @@ class Asker:
 
         Args:
             qa: Answers under `auto`; its generator answers under the other arms.
-            bench: Prepared.
+            requests: What is asked under them.
             answered: These are not asked again.
             keep: Called with every new answer, or every batch of them.
             progress: Told of every step.
         """
-        self._qa, self._bench, self._keep, self._progress = qa, bench, keep, progress
+        self._qa, self._requests, self._keep, self._progress = qa, requests, keep, progress
         self._answered = {(row.arm, row.question) for row in answered}
 
     def one_by_one(self, arms: Sequence[StyledArm], cases: Sequence[Case]) -> None:
@@ -58,7 +59,7 @@ class Asker:
     def in_batches(self, arm: StyledArm, cases: Sequence[Case], size: int) -> None:
         """Ask under one arm, questions with prompts of like length together."""
         done = 0
-        lengths = [self._bench.length(arm, case) for case in cases]
+        lengths = [self._requests.length(arm, case) for case in cases]
         for batch in batches(lengths, 1 if arm.arm is ArmName.AUTO else size):
             missing = [cases[n] for n in batch if (str(arm), cases[n].id) not in self._answered]
             if missing and arm.arm is ArmName.AUTO:
@@ -72,7 +73,7 @@ class Asker:
         if arm.arm is ArmName.AUTO:
             return self._routed(case)
         watch = Stopwatch()
-        request = self._bench.request(arm, case, watch)
+        request = self._requests.request(arm, case, watch)
         if request is None:
             return _failed(arm, case, _NO_ADAPTER)
         before_s = watch.elapsed_s
@@ -87,7 +88,7 @@ class Asker:
         return _row(arm, case, request, made, citation, 1, watch.timings_ms())
 
     def _together(self, arm: StyledArm, cases: Sequence[Case]) -> list[AnswerRow]:
-        requests = {case.id: self._bench.request(arm, case, Stopwatch()) for case in cases}
+        requests = {case.id: self._requests.request(arm, case, Stopwatch()) for case in cases}
         prompts = {id: request.prompt for id, request in requests.items() if request}
         made = generated(self._qa.generator, list(prompts.values()))
         by_id = dict(zip(prompts, made, strict=True))
@@ -109,7 +110,7 @@ class Asker:
         except (QuestionError, StaleDocumentError) as exc:
             return _failed(arm, case, str(exc))
         read = given.arm in (Arm.RETRIEVAL, Arm.BOTH)
-        hits = self._bench.read(case, self._qa.policy.style) if read else ()
+        hits = self._requests.read(case, self._qa.policy.style) if read else ()
         return AnswerRow(
             question=case.id,
             arm=str(arm),

@@ -22,6 +22,7 @@ from hybridqa.eval.cases import Dataset, choose
 from hybridqa.eval.described import adapter_row, document_rows, manifest_of, question_rows
 from hybridqa.eval.machine import peak_memory_bytes
 from hybridqa.eval.plan import Plan
+from hybridqa.eval.requests import Requests
 from hybridqa.eval.rows import AnswerRow, Manifest
 from hybridqa.eval.scoring import Judging, check_metrics, score_run
 from hybridqa.stores.disk import disk_errors
@@ -155,7 +156,7 @@ def _ask(
     answers, arms = out / runs.ANSWERS, styled(plan.arms)
     asker = Asker(
         qa=qa,
-        bench=bench,
+        requests=Requests(qa, bench),
         answered=runs.read_appended(AnswerRow, answers),
         keep=partial(runs.append_rows, answers),
         progress=progress,

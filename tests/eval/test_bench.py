@@ -11,8 +11,9 @@ from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import DocumentTooLongError, InputError, QuestionError
 from hybridqa.eval.arms import ArmName, StyledArm, parse_arms
 from hybridqa.eval.asking import Asker
-from hybridqa.eval.bench import Bench, Request
+from hybridqa.eval.bench import Bench
 from hybridqa.eval.cases import Case, Dataset
+from hybridqa.eval.requests import Request, Requests
 from hybridqa.eval.rows import AnswerRow
 from hybridqa.testing import written_text
 from hybridqa.types import Document, Style
@@ -23,7 +24,7 @@ def request(homes: Any, path: Path, dataset: Dataset, arm: ArmName, style: Style
     with homes(path, replace(homes.config, index=replace(homes.config.index, url=None))) as qa:
         bench = Bench(qa, dataset, [arm])
         bench.prepare()
-        made = bench.request(StyledArm(arm, style), dataset.cases[0], Stopwatch())
+        made = Requests(qa, bench).request(StyledArm(arm, style), dataset.cases[0], Stopwatch())
         assert made is not None
         return made
 
@@ -36,7 +37,8 @@ def answers(
         bench = Bench(qa, dataset, [arm])
         bench.prepare()
         rows: list[AnswerRow] = []
-        asker = Asker(qa, bench, (), rows.extend, lambda stage, done, total: None)
+        requests = Requests(qa, bench)
+        asker = Asker(qa, requests, (), rows.extend, lambda stage, done, total: None)
         asker.in_batches(StyledArm(arm, style), dataset.cases, size)
         return rows
 

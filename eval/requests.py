@@ -1,0 +1,188 @@
+"""What the generator is asked for a question under an arm: the prompts of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hybridqa.engines.choose import Chooser, speaks
+from hybridqa.engines.prompts import Prompts, Worn, each_worn
+from hybridqa.engines.stopwatch import Stopwatch
+from hybridqa.eval.arms import SEARCHING, TRAINED, WEARING, ArmName, StyledArm
+from hybridqa.eval.bench import Bench
+from hybridqa.eval.cases import Case
+from hybridqa.protocols import Prompt
+from hybridqa.types import Adapter, AdapterRecord, Document, Hit, Style
+from hybridqa.wiring import HybridQA
+
+_LOCATED = (StyledArm(ArmName.ADAPTER, Style.QUOTE), StyledArm(ArmName.ADAPTER, Style.EITHER))
+"""Of the others, `distilled` and `refined` are to show what their weights know, and another
+document's adapter has no places in this one's text."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """What the generator is asked for one question under one arm, and what that rests on."""
+
+    prompt: Prompt
+    hits: Sequence[Hit]
+    """What was found: in all documents, or in the question's own."""
+    sources: Sequence[Document | Hit]
+    """Where each text of `prompt.quote_from` stands; filled whether it is quoted or not."""
+    contexts: Sequence[Document | Hit]
+    """Where each passage of the prompt stands."""
+    record: AdapterRecord | None
+    """Of the document adapter that is worn."""
+
+
+class Requests:
+    """Builds them, as the engine builds a user's."""
+
+    def __init__(self, qa: HybridQA, bench: Bench) -> None:
+        """Wire the pieces.
+
+        Args:
+            qa: Holds the bench's documents.
+            bench: Prepared before anything is asked for.
+        """
+        self._qa, self._bench = qa, bench
+        config = qa.config.answer
+        self._passages = config.passages
+        self._prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, config.max_tokens)
+        self._chooser = Chooser(qa.locator, self._prompts.kept, config.passages)
+
+    def read(self, case: Case, style: Style) -> Sequence[Hit]:
+        """Return which of what was found the model reads to answer in a style."""
+        hits = self._bench.retrieved(case)
+        return hits[: self._passages] if style is Style.QUOTE else self._chosen(case, hits)
+
+    def length(self, arm: StyledArm, case: Case) -> int:
+        """Return about how many characters the prompt of `request` has."""
+        if arm.arm is ArmName.CONTEXT:
+            read = [self._bench.document(id).text for id in self._bench.own(case)]
+        elif arm.arm in SEARCHING:
+            read = [hit.chunk.text for hit in self._bench.retrieved(case)[: self._passages]]
+        else:
+            read = []
+        return len(case.question) + sum(map(len, read))
+
+    def request(self, arm: StyledArm, case: Case, watch: Stopwatch) -> Request | None:
+        """Return what is asked under an arm (not `auto`); `None` if there is no adapter to wear.
+
+        Requests hold adapters, so make them late.
+
+        Args:
+            arm: With its style.
+            case: The question.
+            watch: Told the time of `retrieve`, `load_adapter` and `choose`.
+        """
+        searching, own = arm.arm in SEARCHING, self._bench.own(case)
+        choosing = searching and arm.style is not Style.QUOTE
+        if searching or arm.arm in WEARING:
+            most = self._qa.config.answer.hits if choosing else self._passages
+            with watch.stage("retrieve"):
+                found = self._qa.retriever.search(case.question, most, None if searching else own)
+        else:  # nothing need be found to answer, but the answer is cited
+            found = self._bench.own_hits(case)
+        worn = self._worn(arm, case, found, watch)
+        if worn is None:
+            return None
+        adapters, record = worn
+        hits: Sequence[Hit] = found
+        if choosing:
+            with watch.stage("choose"):
+                hits = self._chosen(case, found)
+        sources: Sequence[Document | Hit] = hits
+        if arm.arm is ArmName.CONTEXT or arm.arm in TRAINED:
+            sources = [self._bench.document(id) for id in own]
+        elif not searching:  # the part of its document that the adapter's share was made from
+            sources = self._bench.own_hits(case)[:1]
+        contexts = sources if searching or arm.arm is ArmName.CONTEXT else []
+        located = self._located(arm, case, record, found) if arm in _LOCATED and record else None
+        if located and record:
+            prompt, sources = located, [self._bench.document(record.document_id)]
+        elif searching:
+            relevant = self._qa.policy.thresholds.min_relevance
+            heard = record and (not choosing or speaks(record, hits))
+            say = Worn.by(record, found, relevant) if record and heard else None
+            prompt = self._read(arm, case, hits, say)
+        else:
+            prompt = Prompt(
+                question=case.question,
+                passages=tuple(map(_text, contexts)),
+                adapters=adapters,
+                quote_from=tuple(map(_text, sources)) if arm.style is Style.QUOTE else None,
+                max_tokens=self._qa.config.answer.max_tokens,
+            )
+        return Request(prompt=prompt, hits=hits, sources=sources, contexts=contexts, record=record)
+
+    def _chosen(self, case: Case, hits: Sequence[Hit]) -> list[Hit]:
+        return self._chooser.choose(case.question, hits, self._holding(hits))
+
+    def _holding(self, hits: Sequence[Hit]) -> list[AdapterRecord | None]:
+        return [self._bench.adapter(hit.chunk.document_id) for hit in hits]
+
+    def _worn(
+        self, arm: StyledArm, case: Case, hits: Sequence[Hit], watch: Stopwatch
+    ) -> tuple[tuple[Adapter, ...], AdapterRecord | None] | None:
+        """Return the adapters under an answer and the document's; `None` if its own is missing."""
+        if arm.arm in WEARING:
+            record, hits = self._record(arm.arm, case, hits)
+            if record is None:
+                return None
+            with watch.stage("load_adapter"):
+                return self._prompts.adapters(Worn.by(record, hits)), record
+        if arm.arm is ArmName.BASE and arm.style is Style.QUOTE and self._task_adapter:
+            return (self._task_adapter,), None
+        return self._reading, None
+
+    def _certainty(self, arm: StyledArm) -> float | None:
+        return self._qa.policy.thresholds.min_certainty if arm.style is Style.EITHER else None
+
+    def _located(
+        self, arm: StyledArm, case: Case, record: AdapterRecord, hits: Sequence[Hit]
+    ) -> Prompt | None:
+        """Return the engine's prompt that looks at places, if the adapter has any."""
+        text, worn = self._bench.document(record.document_id).text, Worn.by(record, hits)
+        prompt = self._prompts.worn(case.question, worn, text, self._certainty(arm))
+        return prompt if prompt.places else None
+
+    def _read(self, arm: StyledArm, case: Case, hits: Sequence[Hit], worn: Worn | None) -> Prompt:
+        """Return the engine's prompt that reads some hits."""
+        made, quoting = self._holding(hits), arm.style is not Style.FREE
+        return self._prompts.read(
+            case.question,
+            tuple(map(_text, hits)),
+            quoting=quoting,
+            worn=worn,
+            places=[
+                self._prompts.kept(own, hit.chunk) if quoting else None
+                for own, hit in zip(made, hits, strict=True)
+            ],
+            judging=each_worn(made, hits) if worn else (),
+            certainty=self._certainty(arm),
+        )
+
+    def _record(
+        self, arm: ArmName, case: Case, hits: Sequence[Hit]
+    ) -> tuple[AdapterRecord | None, Sequence[Hit]]:
+        """Return the adapter to wear, and the hits that say which part of it."""
+        if arm is ArmName.WRONG_ADAPTER:
+            wrong = self._bench.wrong(case)
+            return self._bench.adapter(wrong), self._qa.retriever.search(case.question, 1, [wrong])
+        return self._bench.adapter(hits[0].chunk.document_id, arm) if hits else None, hits
+
+    @property
+    def _reading(self) -> tuple[Adapter, ...]:
+        return (self._qa.reader,) if self._qa.reader else ()
+
+    @property
+    def _task_adapter(self) -> Adapter | None:
+        """What lies under every document adapter of the run."""
+        if self._qa.config.internalize.internalizer == "associative":
+            return self._qa.associative.task_adapter
+        return self._qa.reader
+
+
+def _text(source: Document | Hit) -> str:
+    return source.text if isinstance(source, Document) else source.chunk.text
