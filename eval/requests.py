@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hybridqa.engines.choose import Chooser, speaks
-from hybridqa.engines.prompts import Prompts, Worn, each_worn
+from hybridqa.engines.choose import Chooser
+from hybridqa.engines.prompts import Prompts, Worn
+from hybridqa.engines.read import Readings
 from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.eval.arms import SEARCHING, TRAINED, WEARING, ArmName, StyledArm
 from hybridqa.eval.bench import Bench
@@ -49,12 +50,13 @@ class Requests:
         config = qa.config.answer
         self._passages = config.passages
         self._prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, config.max_tokens)
-        self._chooser = Chooser(qa.locator, self._prompts.kept, config.passages)
+        chooser = Chooser(qa.locator, self._prompts.kept, config.passages)
+        self._readings = Readings(self._prompts, chooser, config.passages)
 
     def read(self, case: Case, style: Style) -> Sequence[Hit]:
         """Return which of what was found the model reads to answer in a style."""
         hits = self._bench.retrieved(case)
-        return hits[: self._passages] if style is Style.QUOTE else self._chosen(case, hits)
+        return self._readings.hits(case.question, hits, self._adapters(hits), style)
 
     def length(self, arm: StyledArm, case: Case) -> int:
         """Return about how many characters the prompt of `request` has."""
@@ -77,35 +79,27 @@ class Requests:
             watch: Told the time of `retrieve`, `load_adapter` and `choose`.
         """
         searching, own = arm.arm in SEARCHING, self._bench.own(case)
-        choosing = searching and arm.style is not Style.QUOTE
         if searching or arm.arm in WEARING:
-            most = self._qa.config.answer.hits if choosing else self._passages
+            most = self._qa.config.answer.hits if searching else self._passages
             with watch.stage("retrieve"):
                 found = self._qa.retriever.search(case.question, most, None if searching else own)
         else:  # nothing need be found to answer, but the answer is cited
             found = self._bench.own_hits(case)
+        if searching:
+            return self._reading(arm, case, found, watch)
         worn = self._worn(arm, case, found, watch)
         if worn is None:
             return None
         adapters, record = worn
-        hits: Sequence[Hit] = found
-        if choosing:
-            with watch.stage("choose"):
-                hits = self._chosen(case, found)
-        sources: Sequence[Document | Hit] = hits
+        sources: Sequence[Document | Hit]
         if arm.arm is ArmName.CONTEXT or arm.arm in TRAINED:
             sources = [self._bench.document(id) for id in own]
-        elif not searching:  # the part of its document that the adapter's share was made from
+        else:  # the part of its document that the adapter's share was made from
             sources = self._bench.own_hits(case)[:1]
-        contexts = sources if searching or arm.arm is ArmName.CONTEXT else []
+        contexts = sources if arm.arm is ArmName.CONTEXT else []
         located = self._located(arm, case, record, found) if arm in _LOCATED and record else None
         if located and record:
             prompt, sources = located, [self._bench.document(record.document_id)]
-        elif searching:
-            relevant = self._qa.policy.thresholds.min_relevance
-            heard = record and (not choosing or speaks(record, hits))
-            say = Worn.by(record, found, relevant) if record and heard else None
-            prompt = self._read(arm, case, hits, say)
         else:
             prompt = Prompt(
                 question=case.question,
@@ -114,13 +108,29 @@ class Requests:
                 quote_from=tuple(map(_text, sources)) if arm.style is Style.QUOTE else None,
                 max_tokens=self._qa.config.answer.max_tokens,
             )
-        return Request(prompt=prompt, hits=hits, sources=sources, contexts=contexts, record=record)
+        return Request(prompt=prompt, hits=found, sources=sources, contexts=contexts, record=record)
 
-    def _chosen(self, case: Case, hits: Sequence[Hit]) -> list[Hit]:
-        return self._chooser.choose(case.question, hits, self._holding(hits))
+    def _reading(
+        self, arm: StyledArm, case: Case, found: Sequence[Hit], watch: Stopwatch
+    ) -> Request | None:
+        """Return what reads passages; `None` where an adapter should be heard and there is none."""
+        assert arm.style is not None, "the policy's requests are the engine's"
+        adapters, record = self._adapters(found), None
+        if arm.arm is ArmName.BOTH:
+            record = adapters.get(found[0].chunk.document_id) if found else None
+            if record is None:
+                return None
+        thresholds = self._qa.policy.thresholds
+        made = self._readings.make(
+            case.question, found, adapters, arm.style, thresholds, record, watch
+        )
+        return Request(
+            prompt=made.prompt, hits=made.hits, sources=made.hits, contexts=made.hits, record=record
+        )
 
-    def _holding(self, hits: Sequence[Hit]) -> list[AdapterRecord | None]:
-        return [self._bench.adapter(hit.chunk.document_id) for hit in hits]
+    def _adapters(self, hits: Sequence[Hit]) -> dict[str, AdapterRecord | None]:
+        ids = {hit.chunk.document_id for hit in hits}
+        return {id: self._bench.adapter(id) for id in ids}
 
     def _worn(
         self, arm: StyledArm, case: Case, hits: Sequence[Hit], watch: Stopwatch
@@ -134,7 +144,7 @@ class Requests:
                 return self._prompts.adapters(Worn.by(record, hits)), record
         if arm.arm is ArmName.BASE and arm.style is Style.QUOTE and self._task_adapter:
             return (self._task_adapter,), None
-        return self._reading, None
+        return self._reader, None
 
     def _certainty(self, arm: StyledArm) -> float | None:
         return self._qa.policy.thresholds.min_certainty if arm.style is Style.EITHER else None
@@ -147,22 +157,6 @@ class Requests:
         prompt = self._prompts.worn(case.question, worn, text, self._certainty(arm))
         return prompt if prompt.places else None
 
-    def _read(self, arm: StyledArm, case: Case, hits: Sequence[Hit], worn: Worn | None) -> Prompt:
-        """Return the engine's prompt that reads some hits."""
-        made, quoting = self._holding(hits), arm.style is not Style.FREE
-        return self._prompts.read(
-            case.question,
-            tuple(map(_text, hits)),
-            quoting=quoting,
-            worn=worn,
-            places=[
-                self._prompts.kept(own, hit.chunk) if quoting else None
-                for own, hit in zip(made, hits, strict=True)
-            ],
-            judging=each_worn(made, hits) if worn else (),
-            certainty=self._certainty(arm),
-        )
-
     def _record(
         self, arm: ArmName, case: Case, hits: Sequence[Hit]
     ) -> tuple[AdapterRecord | None, Sequence[Hit]]:
@@ -173,7 +167,7 @@ class Requests:
         return self._bench.adapter(hits[0].chunk.document_id, arm) if hits else None, hits
 
     @property
-    def _reading(self) -> tuple[Adapter, ...]:
+    def _reader(self) -> tuple[Adapter, ...]:
         return (self._qa.reader,) if self._qa.reader else ()
 
     @property

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
-from hybridqa.engines.choose import Chooser, speaks
+from hybridqa.engines.choose import Chooser
 from hybridqa.engines.cite import cite_document, cite_passage, find_support, within
 from hybridqa.engines.follow import follow
 from hybridqa.engines.meter import Meter
-from hybridqa.engines.prompts import Prompts, Worn, each_worn
+from hybridqa.engines.prompts import Prompts, Worn
+from hybridqa.engines.read import Readings
 from hybridqa.engines.request import checked_question
 from hybridqa.engines.route import Routed, Router
 from hybridqa.engines.trace import Trace
@@ -25,7 +25,6 @@ from hybridqa.types import (
     Attempt,
     Citation,
     Decision,
-    Hit,
     Style,
 )
 
@@ -43,21 +42,6 @@ class _Task:
     forced: bool
     """The caller chose the arm: its answer is given, whatever the checks say."""
     meter: Meter
-
-    def holding(self, hits: Sequence[Hit]) -> list[AdapterRecord | None]:
-        """Return the live adapters of the hits' documents."""
-        live = {each.record.document.id: each.adapter for each in self.routed.candidates}
-        return [live.get(hit.chunk.document_id) for hit in hits]
-
-    @property
-    def certainty(self) -> float | None:
-        """What a quotation must have, or else the answer may be worded."""
-        if self.style is not Style.EITHER:
-            return None
-        return self.routed.policy.thresholds.min_certainty
-
-    def worn(self, record: AdapterRecord) -> Worn:
-        return Worn.by(record, self.routed.hits, self.routed.policy.thresholds.min_relevance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +89,9 @@ class Answerer:
         """
         self._router, self._generator, self._count_tokens = router, generator, count_tokens
         self._prompts = Prompts(adapters, task_adapters, reader, max_tokens, realm)
-        self._passages, self._max_question_chars = passages, max_question_chars
-        self._chooser = Chooser(locator, self._prompts.kept, passages)
+        self._max_question_chars = max_question_chars
+        chooser = Chooser(locator, self._prompts.kept, passages)
+        self._readings = Readings(self._prompts, chooser, passages)
 
     def explain(
         self, question: str, arm: Arm | None = None, document_ids: Sequence[str] = ()
@@ -245,10 +230,12 @@ class Answerer:
 
     def _from_adapter(self, task: _Task, record: AdapterRecord) -> _Made:
         hits, document = task.routed.hits, task.routed.candidates[0].record.document
-        worn = task.worn(record)
+        thresholds = task.routed.policy.thresholds
+        worn = Worn.by(record, hits, thresholds.min_relevance)
         text = document.text if task.style is not Style.FREE else None
+        certainty = thresholds.min_certainty if task.style is Style.EITHER else None
         with task.meter.watch.stage("load_adapter"):
-            prompt = self._prompts.worn(task.question, worn, text, task.certainty)
+            prompt = self._prompts.worn(task.question, worn, text, certainty)
         start = 0 if prompt.places else record.shares[worn.number][0]
         generation = task.meter.generate(prompt)
         with task.meter.watch.stage("verify"):
@@ -279,37 +266,24 @@ class Answerer:
         )
 
     def _from_passages(self, task: _Task, record: AdapterRecord | None) -> _Made:
-        watch, quoting = task.meter.watch, task.style is not Style.FREE
-        choosing = task.style is not Style.QUOTE
-        hits = self._chosen(task) if choosing else task.routed.hits[: self._passages]
-        heard = record and (not choosing or speaks(record, hits))
-        worn = task.worn(record) if record and heard else None
-        chunks = [hit.chunk for hit in hits]
-        holding = task.holding(hits) if quoting else [None] * len(hits)
-        with watch.stage("load_adapter") if worn or any(holding) else nullcontext():
-            prompt = self._prompts.read(
-                task.question,
-                tuple(chunk.text for chunk in chunks),
-                quoting=quoting,
-                worn=worn,
-                places=list(map(self._prompts.kept, holding, chunks)),
-                judging=each_worn(holding, hits) if worn else (),
-                certainty=task.certainty,
-            )
-        generation = task.meter.generate(prompt)
+        routed, watch = task.routed, task.meter.watch
+        reading = self._readings.make(
+            task.question,
+            routed.hits,
+            {each.record.document.id: each.adapter for each in routed.candidates},
+            task.style,
+            routed.policy.thresholds,
+            record,
+            watch,
+        )
+        generation = task.meter.generate(reading.prompt)
         with watch.stage("verify"):
             if generation.span is not None:
                 index, start, end = generation.span
-                citation: Citation | None = cite_passage(hits[index], start, end)
+                citation: Citation | None = cite_passage(reading.hits[index], start, end)
             else:
-                citation = find_support(generation.text, hits)
+                citation = find_support(generation.text, reading.hits)
         return _Made(generation=generation, citation=citation, record=record)
-
-    def _chosen(self, task: _Task) -> list[Hit]:
-        """Return what the model reads to answer in its own words."""
-        hits = task.routed.hits
-        with task.meter.watch.stage("choose"):
-            return self._chooser.choose(task.question, hits, task.holding(hits))
 
 
 def _attempt(arm: Arm, made: _Made | CorruptAdapterError, seconds: float) -> Attempt:

@@ -86,9 +86,9 @@ class Worn:
 
 
 def each_worn(records: Sequence[AdapterRecord | None], hits: Sequence[Hit]) -> list[Worn | None]:
-    """Return each adapter with its own hit; there may be more hits."""
+    """Return each adapter with its own hit."""
     return [
-        Worn(record, [hit]) if record else None for record, hit in zip(records, hits, strict=False)
+        Worn(record, [hit]) if record else None for record, hit in zip(records, hits, strict=True)
     ]
 
 
