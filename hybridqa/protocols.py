@@ -183,8 +183,8 @@ class Prompt:
     is generated, and an expert has no say; without a locator it is always worn. `score` and `judge`
     know of none."""
     instead: Instead | None = None
-    """With `rounds`: what is asked where these are not sure enough. A generator that looks for no
-    places asks it at once. `score` and `judge` know of none."""
+    """With `rounds`: what is asked where these find none. A generator that looks for no places asks
+    it at once. `score` and `judge` know of none."""
     max_tokens: int = 48
     realm: str = ""
     """Whose prompt it is: nothing a generator keeps of it serves another realm."""
@@ -221,12 +221,11 @@ class Expert:
 
 @dataclass(frozen=True, kw_only=True)
 class Instead:
-    """What is asked where what was weighed is not sure enough."""
+    """What is asked where none of the places that were weighed is the answer."""
 
     prompt: Prompt
-    least: float
-    """Share that the choice of the last round must have, be it a place or that none is the answer,
-    in [0, 1]."""
+    silent_from: float
+    """Share of "none of them", in [0, 1], from which on nothing is asked and nothing said."""
 
 
 @dataclass(frozen=True, kw_only=True)

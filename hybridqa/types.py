@@ -35,8 +35,8 @@ class Style(StrEnum):
     FREE = "free"
     """Unconstrained decoding."""
     EITHER = "either"
-    """A literal span where one is surely the answer, else unconstrained decoding; nothing where it
-    is sure that no span is. Where quotations are not looked for by a locator, as `free`."""
+    """A literal span where one is found, else unconstrained decoding; nothing where it is sure that
+    there is no answer. Where quotations are not looked for by a locator, as `free`."""
 
 
 def content_hash(text: str) -> str:

@@ -200,7 +200,7 @@ class Answerer:
         given = made[way.arm] if way.given else None
         reasons = tuple(way.reasons)
         if given and task.style is Style.EITHER and given.generation.span is None:
-            reasons = (*reasons, "no quotation was sure enough: these are the model's own words")
+            reasons = (*reasons, "no quotation was found: these are the model's own words")
         return Answer(
             question=task.question,
             text=way.given.text if way.given else "",
@@ -233,9 +233,9 @@ class Answerer:
         thresholds = task.routed.policy.thresholds
         worn = Worn.by(record, hits, thresholds.min_relevance)
         text = document.text if task.style is not Style.FREE else None
-        certainty = thresholds.min_certainty if task.style is Style.EITHER else None
+        silent_from = thresholds.silent_from if task.style is Style.EITHER else None
         with task.meter.watch.stage("load_adapter"):
-            prompt = self._prompts.worn(task.question, worn, text, certainty)
+            prompt = self._prompts.worn(task.question, worn, text, silent_from)
         start = 0 if prompt.places else record.shares[worn.number][0]
         generation = task.meter.generate(prompt)
         with task.meter.watch.stage("verify"):

@@ -117,7 +117,7 @@ class Prompts:
         )
 
     def worn(
-        self, question: str, worn: Worn, text: str | None, certainty: float | None = None
+        self, question: str, worn: Worn, text: str | None, silent_from: float | None = None
     ) -> Prompt:
         """Wear a share of an adapter.
 
@@ -126,8 +126,8 @@ class Prompts:
             worn: What of which adapter.
             text: The document's, if it is to be quoted: all of it where its places are looked at,
                 or else what the share was made from. `None` leaves the wording free.
-            certainty: Share that a quotation must have; where none has, the wording is free. `None`
-                has it quoted in any case.
+            silent_from: Where no quotation is likelier than that there is none, the wording is
+                free, unless that is so likely. `None` has it quoted in any case.
 
         Raises:
             CorruptAdapterError: Its files are damaged.
@@ -136,8 +136,8 @@ class Prompts:
             return self._wearing(question, worn)
         places = self._places(worn)
         instead = None
-        if certainty is not None:
-            instead = Instead(prompt=self._wearing(question, worn), least=certainty)
+        if silent_from is not None:
+            instead = Instead(prompt=self._wearing(question, worn), silent_from=silent_from)
         quoted = text if places else text[slice(*worn.record.shares[worn.number])]
         return Prompt(
             question=question,
@@ -158,7 +158,7 @@ class Prompts:
         worn: Worn | None = None,
         places: Sequence[Places | None] = (),
         judging: Sequence[Worn | None] = (),
-        certainty: float | None = None,
+        silent_from: float | None = None,
     ) -> Prompt:
         """Read passages, and ask an adapter besides.
 
@@ -170,7 +170,7 @@ class Prompts:
                 token. Where what is quoted is located, nothing is written, and it has none.
             places: What was kept of each passage; see `kept`.
             judging: Of each passage, if any: judges what is located in it.
-            certainty: As for `worn`.
+            silent_from: As for `worn`.
 
         Raises:
             CorruptAdapterError: Its files are damaged.
@@ -194,7 +194,9 @@ class Prompts:
             quote_from=passages,
             rounds=(BY_PLACES, self._weighed(reading, judging)),
             places=places,
-            instead=None if certainty is None else Instead(prompt=written, least=certainty),
+            instead=None
+            if silent_from is None
+            else Instead(prompt=written, silent_from=silent_from),
         )
 
     def _weighed(self, reading: Prompt, judging: Sequence[Worn | None]) -> Round:

@@ -191,10 +191,12 @@ class _Looked:
 
 
 def _sure(prompt: Prompt, verdict: Verdict | None) -> bool:
-    """Tell whether what was chosen, if anything was looked for, is the answer."""
+    """Tell whether what was chosen, if anything was looked for, is all there is to say."""
     if verdict is None:
         return False
-    return not prompt.instead or verdict.share >= prompt.instead.least
+    if verdict.found or not prompt.instead:
+        return True
+    return verdict.share >= prompt.instead.silent_from
 
 
 def _bears(prompt: Prompt, likely: Mapping[int, float]) -> bool:

@@ -34,9 +34,9 @@ def answer_from(qa: HybridQA, question: str, hits: Sequence[Hit], style: Style |
     prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, qa.config.answer.max_tokens)
     passages = [hit.chunk.text for hit in hits]
     meter = Meter(qa.generator)
-    certainty = qa.policy.thresholds.min_certainty if style is Style.EITHER else None
+    silent_from = qa.policy.thresholds.silent_from if style is Style.EITHER else None
     quoting = style is not Style.FREE
-    made = meter.generate(prompts.read(question, passages, quoting, certainty=certainty))
+    made = meter.generate(prompts.read(question, passages, quoting, silent_from=silent_from))
     with meter.watch.stage("verify"):
         if made.span is not None:
             index, start, end = made.span

@@ -89,9 +89,9 @@ class Thresholds:
     """Likelihood, to the locator that found an adapter's answer, or else to a reader of the passage
     it was found in, below which the evidence does not support the answer."""
 
-    min_certainty: Share = 0.5
-    """In the style `either`: likelihood of a quotation, or that there is none, below which the
-    model words the answer."""
+    silent_from: Share = 0.75
+    """In the style `either`: likelihood that no quotation answers, from which on nothing is said.
+    Below it, where it is the likeliest, the model words an answer."""
 
     min_retrieval_confidence: Share = 0.2
     """Confidence below which an answer from retrieved passages is withheld."""
@@ -116,7 +116,7 @@ class Policy:
     description: str
     style: Style = Style.QUOTE
     """`quote` allows only literal spans of the evidence, `free` any wording; `either` gives a
-    literal span where one is surely the answer, and else the model's own words."""
+    literal span where one is found, and else the model's own words."""
 
     thresholds: Thresholds = field(default_factory=Thresholds)
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)]

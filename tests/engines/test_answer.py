@@ -143,7 +143,7 @@ def test_every_arm_can_be_forced(system: FakeSystem, arm: Arm, style: Style) -> 
 
 
 @pytest.mark.parametrize("arm", [Arm.ADAPTER, Arm.RETRIEVAL, Arm.BOTH])
-def test_in_either_style_the_model_words_what_no_quotation_is_sure_for(
+def test_in_either_style_the_model_words_what_no_quotation_answers(
     system: FakeSystem, arm: Arm
 ) -> None:
     ingest(system, manual())
@@ -153,12 +153,12 @@ def test_in_either_style_the_model_words_what_no_quotation_is_sure_for(
     prompt = seen(system)[0]
     assert prompt.instead
     words = prompt.instead.prompt
-    assert prompt.instead.least == Thresholds().min_certainty
+    assert prompt.instead.silent_from == Thresholds().silent_from
     assert (words.quote_from, words.rounds, words.instead) == (None, (), None)
     assert (words.passages, words.pool) == (prompt.passages, prompt.pool)
     assert [a.id for a in words.adapters] == [a.id for a in prompt.adapters]
     assert answer.style is Style.EITHER
-    assert answer.reasons[-1] == "no quotation was sure enough: these are the model's own words"
+    assert answer.reasons[-1] == "no quotation was found: these are the model's own words"
     assert_exact(system, answer)
 
 

@@ -67,29 +67,33 @@ def test_what_can_be_found_is_found_and_the_rest_is_generated(
     assert "".join(generator.stream(plain)) == "four"
 
 
-def test_what_is_not_sure_is_asked_instead(locator: TorchLocator) -> None:
+def test_where_none_is_found_something_else_is_asked(locator: TorchLocator) -> None:
     model = Judging()
-    nothing = Round(odds=0.0, nothing=100.0, judges=[Judge(prompt=READING, weight=0.0)])
-    share = LocatingGenerator(model, locator).generate([asking(ANY)])[0].confidence
     words = Prompt(question="In your own words?")
-    sure, unsure = (
-        replace(asking(ANY), instead=Instead(prompt=words, least=share + more))
-        for more in (-1e-6, 1e-6)
+    judges = [Judge(prompt=READING, weight=0.0)]
+    (none,) = LocatingGenerator(model, locator).generate(
+        [asking(Round(odds=1.0, nothing=8.0, judges=judges))]
     )
-    surely_none, none_sure_enough = (
-        replace(asking(nothing), instead=Instead(prompt=words, least=least)) for least in (0.9, 1.1)
+    assert none.abstained
+    found, silent, asked = (
+        replace(asking(each), instead=Instead(prompt=words, silent_from=silent_from))
+        for each, silent_from in (
+            (ANY, 1.0),
+            (Round(odds=1.0, nothing=8.0, judges=judges), none.confidence - 1e-6),
+            (Round(odds=1.0, nothing=8.0, judges=judges), none.confidence + 1e-6),
+        )
     )
 
     wrapped = LocatingGenerator(model, locator)
-    made = wrapped.generate([sure, unsure, surely_none, none_sure_enough])
+    made = wrapped.generate([found, silent, asked])
 
-    assert [each.located for each in made] == [True, False, True, False]
-    assert [each.abstained for each in made] == [False, False, True, False]
-    assert [each.text for each in made[1::2]] == ["four", "four"]
-    assert list(model.prompts) == [words, words]
-    assert [each.prompt_tokens for each in made] == [0, 1, 10, 11]
-    assert "".join(wrapped.stream(unsure)) == "four"
-    assert "".join(wrapped.stream(surely_none)) == ""
+    assert [each.located for each in made] == [True, True, False]
+    assert [each.abstained for each in made] == [False, True, False]
+    assert made[2].text == "four"
+    assert list(model.prompts) == [words]
+    assert [each.prompt_tokens for each in made] == [0, 10, 11]
+    assert "".join(wrapped.stream(asked)) == "four"
+    assert "".join(wrapped.stream(silent)) == ""
 
 
 def test_where_nothing_is_kept_that_it_knows_the_model_words_it(
@@ -101,8 +105,8 @@ def test_where_nothing_is_kept_that_it_knows_the_model_words_it(
 
     asked, none = generator.generate(
         [
-            replace(quoting, instead=Instead(prompt=Prompt(question="When?"), least=0.0)),
-            replace(quoting, instead=Instead(prompt=worn, least=0.0)),
+            replace(quoting, instead=Instead(prompt=Prompt(question="When?"), silent_from=0.0)),
+            replace(quoting, instead=Instead(prompt=worn, silent_from=0.0)),
         ]
     )
 
