@@ -15,7 +15,7 @@ const QUOTE = "+quote";
 const QUOTE_WORDS = "the answer is constrained to literal words of the documents, so it cannot make up any.";
 
 const EITHER = "+either";
-const EITHER_WORDS = "the answer is literal words of the documents where some are surely the answer, else the model's own.";
+const EITHER_WORDS = "the answer is literal words of the documents where some are found, else the model's own.";
 
 const bare = (arm) => arm.replace(QUOTE, "").replace(EITHER, "");
 const roleOf = (arm) => (ARMS[bare(arm)] ?? ["", ""])[0];
