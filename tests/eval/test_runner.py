@@ -44,6 +44,7 @@ def test_every_arm_knows_what_it_can(homes: Any, rivers: Dataset, tmp_path: Path
         "context+quote": 1,
         "adapter": 1,
         "adapter+quote": 1,
+        "adapter+either": 1,
         "wrong-adapter": 0,
         "wrong-adapter+quote": 0,
         "distilled": 1,
@@ -52,8 +53,10 @@ def test_every_arm_knows_what_it_can(homes: Any, rivers: Dataset, tmp_path: Path
         "refined+quote": 1,
         "retrieval": 1,
         "retrieval+quote": 1,
+        "retrieval+either": 1,
         "both": 1,
         "both+quote": 1,
+        "both+either": 1,
         "auto": 1,
     }
     assert means(finished, "citation_recall")["retrieval+quote"] == 1
