@@ -89,9 +89,11 @@ class Thresholds:
     """Likelihood, to the locator that found an adapter's answer, or else to a reader of the passage
     it was found in, below which the evidence does not support the answer."""
 
-    silent_from: Share = 0.75
+    silent_from: Share = 0.6
     """In the style `either`: likelihood that no quotation answers, from which on nothing is said.
-    Below it, where it is the likeliest, the model words an answer."""
+    Below it, where it is the likeliest, the model words an answer. On 70 questions each of XQuAD
+    and FairytaleQA, F1 is 0.733 and 0.405, and with passages of others 59 and 83 % are answered; at
+    0.5 0.716 and 0.386, 54 and 77 %; at 0.75 0.733 and 0.410, 71 and 94 %."""
 
     min_retrieval_confidence: Share = 0.2
     """Confidence below which an answer from retrieved passages is withheld."""
