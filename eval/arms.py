@@ -7,7 +7,7 @@ each source of knowledge is worth. `auto` is the product, with its router, check
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from hybridqa.errors import InputError
@@ -134,7 +134,7 @@ def comparisons(arms: Sequence[StyledArm]) -> tuple[tuple[StyledArm, StyledArm],
         (one, other)
         for one in arms
         for other in arms
-        if one.style is Style.EITHER and other == replace(one, style=other.style) != one
+        if one.arm is other.arm and one.style is Style.EITHER and other.style is not Style.EITHER
     ]
     return tuple(across + within)
 

@@ -137,14 +137,11 @@ class Bench:
     def _retrieve(self, progress: Progress) -> None:
         cases = self._dataset.cases
         for n, case in enumerate(cases, 1):
-            self._retrieved[case.id] = self._search(case.question, self._qa.config.answer.hits)
+            self._retrieved[case.id] = self._qa.retriever.search(
+                case.question, self._qa.config.answer.hits
+            )
             self.own_hits(case)
             progress("retrieve", n, len(cases))
-
-    def _search(
-        self, question: str, count: int, document_ids: Sequence[str] | None = None
-    ) -> list[Hit]:
-        return self._qa.retriever.search(question, count, document_ids)
 
     @property
     def _passages(self) -> int:
@@ -170,7 +167,7 @@ class Bench:
     def own_hits(self, case: Case) -> list[Hit]:
         """Return the best hits in the documents a question is about."""
         if case.id not in self._own_hits:
-            found = self._search(case.question, self._passages, self.own(case))
+            found = self._qa.retriever.search(case.question, self._passages, self.own(case))
             self._own_hits[case.id] = found
         return self._own_hits[case.id]
 

@@ -146,15 +146,14 @@ class Requests:
             return (self._task_adapter,), None
         return self._reader, None
 
-    def _silent_from(self, arm: StyledArm) -> float | None:
-        return self._qa.policy.thresholds.silent_from if arm.style is Style.EITHER else None
-
     def _located(
         self, arm: StyledArm, case: Case, record: AdapterRecord, hits: Sequence[Hit]
     ) -> Prompt | None:
         """Return the engine's prompt that looks at places, if the adapter has any."""
         text, worn = self._bench.document(record.document_id).text, Worn.by(record, hits)
-        prompt = self._prompts.worn(case.question, worn, text, self._silent_from(arm))
+        assert arm.style is not None, "of `_LOCATED`"
+        silent_from = self._qa.policy.thresholds.silent_in(arm.style)
+        prompt = self._prompts.worn(case.question, worn, text, silent_from)
         return prompt if prompt.places else None
 
     def _record(

@@ -189,6 +189,11 @@ class Prompt:
     realm: str = ""
     """Whose prompt it is: nothing a generator keeps of it serves another realm."""
 
+    @property
+    def without_places(self) -> Prompt:
+        """What is asked where no places are looked for, or none is the answer."""
+        return self.instead.prompt if self.instead else self
+
 
 @dataclass(frozen=True, kw_only=True)
 class Relevance:

@@ -240,8 +240,7 @@ class FakeGenerator:
         """Keep no prompts but `prompts`."""
 
     def _generate(self, prompt: Prompt) -> Generation:
-        if prompt.instead:  # it looks for no places
-            return self._generate(prompt.instead.prompt)
+        prompt = prompt.without_places
         seen = prompt.passages or [written_text(adapter) for adapter in prompt.adapters]
         text = self._answer(prompt.question, seen)
         logprob = math.log(self._confidence(prompt))

@@ -233,7 +233,7 @@ class Answerer:
         thresholds = task.routed.policy.thresholds
         worn = Worn.by(record, hits, thresholds.min_relevance)
         text = document.text if task.style is not Style.FREE else None
-        silent_from = thresholds.silent_from if task.style is Style.EITHER else None
+        silent_from = thresholds.silent_in(task.style)
         with task.meter.watch.stage("load_adapter"):
             prompt = self._prompts.worn(task.question, worn, text, silent_from)
         start = 0 if prompt.places else record.shares[worn.number][0]

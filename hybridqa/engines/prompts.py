@@ -132,22 +132,17 @@ class Prompts:
         Raises:
             CorruptAdapterError: Its files are damaged.
         """
-        if text is None:
-            return self._wearing(question, worn)
         places = self._places(worn)
-        instead = None
-        if silent_from is not None:
-            instead = Instead(prompt=self._wearing(question, worn), silent_from=silent_from)
-        quoted = text if places else text[slice(*worn.record.shares[worn.number])]
-        return Prompt(
-            question=question,
-            adapters=self.adapters(worn),
-            quote_from=(quoted,),
+        words = self._wearing(question, worn, places)
+        if text is None:
+            return words
+        return replace(
+            words,
+            quote_from=(text if places else text[slice(*worn.record.shares[worn.number])],),
             rounds=(BY_PLACES,) if places else (),
             places=(places,) if places else (),
-            instead=instead,
-            max_tokens=self._max_tokens,
-            realm=self._realm,
+            relevance=None,
+            instead=None if silent_from is None else Instead(prompt=words, silent_from=silent_from),
         )
 
     def read(
@@ -177,7 +172,7 @@ class Prompts:
         """
         pool: tuple[Expert, ...] = ()
         if worn:
-            pool = (Expert(prompt=self._wearing(question, worn), weight=_SAY),)
+            pool = (Expert(prompt=self._wearing(question, worn, self._places(worn)), weight=_SAY),)
         written = Prompt(
             question=question,
             passages=passages,
@@ -253,13 +248,15 @@ class Prompts:
         share = take_shares(self._adapters.load(record), [worn.number], len(record.shares))
         return (task, share) if task else (share,)
 
-    def _wearing(self, question: str, worn: Worn) -> Prompt:
+    def _wearing(self, question: str, worn: Worn, places: Places | None) -> Prompt:
         """Wear a share, if it bears on the question, with free wording."""
-        places = self._places(worn) if worn.min_relevance else None
+        told = None
+        if places and worn.min_relevance:
+            told = relevance(places, worn.similarity, worn.min_relevance)
         return Prompt(
             question=question,
             adapters=self.adapters(worn),
-            relevance=relevance(places, worn.similarity, worn.min_relevance) if places else None,
+            relevance=told,
             max_tokens=self._max_tokens,
             realm=self._realm,
         )

@@ -92,6 +92,6 @@ class Readings:
                 worn=worn,
                 places=list(map(self._prompts.kept, holding, chunks)),
                 judging=each_worn(holding, hits) if worn else (),
-                silent_from=thresholds.silent_from if style is Style.EITHER else None,
+                silent_from=thresholds.silent_in(style),
             )
         return Reading(hits, prompt)

@@ -105,7 +105,7 @@ class LocatingGenerator:
         chosen = self._located(prompts)
         sure = [_sure(prompt, verdict) for prompt, verdict in zip(prompts, chosen, strict=True)]
         asked = [
-            prompt.instead.prompt if prompt.instead and not done else prompt
+            prompt if done else prompt.without_places
             for prompt, done in zip(prompts, sure, strict=True)
         ]
         left = [prompt for prompt, done in zip(asked, sure, strict=True) if not done]

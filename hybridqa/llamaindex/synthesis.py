@@ -34,7 +34,7 @@ def answer_from(qa: HybridQA, question: str, hits: Sequence[Hit], style: Style |
     prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, qa.config.answer.max_tokens)
     passages = [hit.chunk.text for hit in hits]
     meter = Meter(qa.generator)
-    silent_from = qa.policy.thresholds.silent_from if style is Style.EITHER else None
+    silent_from = qa.policy.thresholds.silent_in(style)
     quoting = style is not Style.FREE
     made = meter.generate(prompts.read(question, passages, quoting, silent_from=silent_from))
     with meter.watch.stage("verify"):

@@ -201,7 +201,7 @@ class TorchGenerator:
             AdapterMismatchError: As for `generate`, like the next.
             QuestionError: See there.
         """
-        written = [each.instead.prompt if each.instead else each for each in prompts]
+        written = [prompt.without_places for prompt in prompts]
         self._check_adapters(written)
         return [self._row(prompt, pools) for prompt in written]
 

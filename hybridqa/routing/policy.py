@@ -98,6 +98,10 @@ class Thresholds:
     min_retrieval_confidence: Share = 0.2
     """Confidence below which an answer from retrieved passages is withheld."""
 
+    def silent_in(self, style: Style) -> float | None:
+        """Return `silent_from`, or `None` in a style in which no quotation has an alternative."""
+        return self.silent_from if style is Style.EITHER else None
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Checks:
