@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from hybridqa.engines.cite import cite_document, cite_passage, find_support
+from hybridqa.engines.cite import cite_answer
 from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import QuestionError, StaleDocumentError
 from hybridqa.eval.arms import ArmName, StyledArm
@@ -13,7 +13,7 @@ from hybridqa.eval.cases import Case
 from hybridqa.eval.requests import Request, Requests
 from hybridqa.eval.rows import AnswerRow, CitationRow
 from hybridqa.protocols import Generation, Generator, Prompt
-from hybridqa.types import AdapterRecord, Arm, Citation, Document
+from hybridqa.types import AdapterRecord, Arm, Citation
 from hybridqa.wiring import HybridQA
 
 _BATCH_CHARS = 48_000  # of all prompts of a batch, padded: bounds memory where passages are long
@@ -84,7 +84,7 @@ class Asker:
             return _failed(arm, case, str(exc))
         watch.note("first_token", before_s + made.first_token_s)
         with watch.stage("cite"):
-            citation = _cite(request, made)
+            citation = cite_answer(made, request.sources, request.hits)
         return _row(arm, case, request, made, citation, 1, watch.timings_ms())
 
     def _together(self, arm: StyledArm, cases: Sequence[Case]) -> list[AnswerRow]:
@@ -98,7 +98,7 @@ class Asker:
             if request is None or isinstance(generation, str):
                 rows.append(_failed(arm, case, str(generation)))
                 continue
-            citation = _cite(request, generation)
+            citation = cite_answer(generation, request.sources, request.hits)
             rows.append(_row(arm, case, request, generation, citation, len(cases)))
         return rows
 
@@ -119,7 +119,7 @@ class Asker:
             route=str(given.arm),
             reasons=tuple(given.reasons),
             citations=tuple(map(_citation_row, given.citations)),
-            contexts=tuple(map(span_of, hits)),
+            contexts=tuple(span_of(hit.chunk) for hit in hits),
             adapter=given.adapter.id if given.adapter else None,
             adapter_bytes=_worn_bytes(given.adapter),
             prompt_tokens=given.prompt_tokens,
@@ -148,18 +148,6 @@ def generated(generator: Generator, prompts: Sequence[Prompt]) -> list[Generatio
         if len(prompts) == 1:
             return [str(exc)]
         return [made for prompt in prompts for made in generated(generator, [prompt])]
-
-
-def _cite(request: Request, made: Generation) -> Citation | None:
-    if made.abstained:
-        return None
-    if made.span is None:
-        return find_support(made.text, request.hits)
-    index, start, end = made.span
-    source = request.sources[index]
-    if isinstance(source, Document):
-        return cite_document(source.id, source.text[start:end], start, end)
-    return cite_passage(source, start, end)
 
 
 def _row(

@@ -14,7 +14,7 @@ from hybridqa.eval.arms import TRAINED, WEARING, ArmName
 from hybridqa.eval.cases import Case, Dataset
 from hybridqa.eval.rows import SpanRow
 from hybridqa.protocols import Internalizer
-from hybridqa.types import AdapterRecord, Document, Hit
+from hybridqa.types import AdapterRecord, Chunk, Document, Hit
 from hybridqa.wiring import HybridQA
 
 Progress = Callable[[str, int, int], None]
@@ -209,9 +209,6 @@ def trained_by(qa: HybridQA, arm: ArmName) -> Internalizer:
     return trainer
 
 
-def span_of(source: Document | Hit) -> SpanRow:
+def span_of(chunk: Chunk) -> SpanRow:
     """Return where a text stands."""
-    if isinstance(source, Document):
-        return SpanRow(document=source.id, start=0, end=len(source.text))
-    chunk = source.chunk
     return SpanRow(document=chunk.document_id, start=chunk.start, end=chunk.end)

@@ -81,8 +81,8 @@ def question_rows(qa: HybridQA, bench: Bench, dataset: Dataset) -> Iterator[Ques
         spans = tuple(SpanRow(**asdict(span)) for span in case.spans)
         gold = [span for id in case.documents for span in _holding(chunks[id], spans)]
         if case.documents and not gold:
-            gold = list(map(span_of, bench.own_hits(case)))
-        retrieved = tuple(map(span_of, bench.retrieved(case)))
+            gold = [span_of(hit.chunk) for hit in bench.own_hits(case)]
+        retrieved = tuple(span_of(hit.chunk) for hit in bench.retrieved(case))
         yield QuestionRow(
             id=case.id,
             question=case.question,

@@ -142,7 +142,7 @@ def _decidable(attempt: Attempt, policy: Policy) -> Attempt | None:
 
     That is support that was not measured, and what an adapter would say that was perhaps not asked.
     """
-    least = policy.thresholds.min_relevance
+    least = policy.thresholds.least_relevance(attempt.arm)
     if attempt.abstained and attempt.relevance is not None and attempt.relevance >= least:
         return None
     if attempt.support is not None or attempt.abstained or attempt.arm is not Arm.ADAPTER:

@@ -13,7 +13,7 @@ from hybridqa.eval.arms import SEARCHING, TRAINED, WEARING, ArmName, StyledArm
 from hybridqa.eval.bench import Bench
 from hybridqa.eval.cases import Case
 from hybridqa.protocols import Prompt
-from hybridqa.types import Adapter, AdapterRecord, Document, Hit, Style
+from hybridqa.types import Adapter, AdapterRecord, Chunk, Hit, Style
 from hybridqa.wiring import HybridQA
 
 _LOCATED = (StyledArm(ArmName.ADAPTER, Style.QUOTE), StyledArm(ArmName.ADAPTER, Style.EITHER))
@@ -28,9 +28,9 @@ class Request:
     prompt: Prompt
     hits: Sequence[Hit]
     """What was found: in all documents, or in the question's own."""
-    sources: Sequence[Document | Hit]
+    sources: Sequence[Chunk]
     """Where each text of `prompt.quote_from` stands; filled whether it is quoted or not."""
-    contexts: Sequence[Document | Hit]
+    contexts: Sequence[Chunk]
     """Where each passage of the prompt stands."""
     record: AdapterRecord | None
     """Of the document adapter that is worn."""
@@ -91,21 +91,21 @@ class Requests:
         if worn is None:
             return None
         adapters, record = worn
-        sources: Sequence[Document | Hit]
         if arm.arm is ArmName.CONTEXT or arm.arm in TRAINED:
-            sources = [self._bench.document(id) for id in own]
+            sources = [self._bench.document(id).chunk() for id in own]
         else:  # the part of its document that the adapter's share was made from
-            sources = self._bench.own_hits(case)[:1]
+            sources = [hit.chunk for hit in self._bench.own_hits(case)[:1]]
         contexts = sources if arm.arm is ArmName.CONTEXT else []
         located = self._located(arm, case, record, found) if arm in _LOCATED and record else None
         if located and record:
-            prompt, sources = located, [self._bench.document(record.document_id)]
+            prompt, sources = located, [self._bench.document(record.document_id).chunk()]
         else:
+            texts = tuple(chunk.text for chunk in sources)
             prompt = Prompt(
                 question=case.question,
-                passages=tuple(map(_text, contexts)),
+                passages=texts if contexts else (),
                 adapters=adapters,
-                quote_from=tuple(map(_text, sources)) if arm.style is Style.QUOTE else None,
+                quote_from=texts if arm.style is Style.QUOTE else None,
                 max_tokens=self._qa.config.answer.max_tokens,
             )
         return Request(prompt=prompt, hits=found, sources=sources, contexts=contexts, record=record)
@@ -124,8 +124,9 @@ class Requests:
         made = self._readings.make(
             case.question, found, adapters, arm.style, thresholds, record, watch
         )
+        read = [hit.chunk for hit in made.hits]
         return Request(
-            prompt=made.prompt, hits=made.hits, sources=made.hits, contexts=made.hits, record=record
+            prompt=made.prompt, hits=made.hits, sources=read, contexts=read, record=record
         )
 
     def _adapters(self, hits: Sequence[Hit]) -> dict[str, AdapterRecord | None]:
@@ -152,8 +153,7 @@ class Requests:
         """Return the engine's prompt that looks at places, if the adapter has any."""
         text, worn = self._bench.document(record.document_id).text, Worn.by(record, hits)
         assert arm.style is not None, "of `_LOCATED`"
-        silent_from = self._qa.policy.thresholds.silent_in(arm.style)
-        prompt = self._prompts.worn(case.question, worn, text, silent_from)
+        prompt = self._prompts.worn(case.question, worn, arm.style, text)
         return prompt if prompt.places else None
 
     def _record(
@@ -175,7 +175,3 @@ class Requests:
         if self._qa.config.internalize.internalizer == "associative":
             return self._qa.associative.task_adapter
         return self._qa.reader
-
-
-def _text(source: Document | Hit) -> str:
-    return source.text if isinstance(source, Document) else source.chunk.text

@@ -179,10 +179,10 @@ class Prompt:
     logarithmic opinion pool (Genest and Zidek 1986), or product of experts (Hinton 2002). `score`
     and `judge` know of none."""
     relevance: Relevance | None = None
-    """Whether what is worn bears on the question. Where a locator finds that it does not, nothing
-    is generated, and an expert has no say; without a locator it is always worn. `score` and `judge`
-    know of none."""
-    instead: Instead | None = None
+    """Whether what is worn or read bears on the question. Where a locator finds that it does not,
+    nothing is generated, and an expert has no say; without a locator it is asked in any case.
+    `score` and `judge` know of none."""
+    instead: Prompt | None = None
     """With `rounds`: what is asked where these find none. A generator that looks for no places asks
     it at once. `score` and `judge` know of none."""
     max_tokens: int = 48
@@ -192,25 +192,26 @@ class Prompt:
     @property
     def without_places(self) -> Prompt:
         """What is asked where no places are looked for, or none is the answer."""
-        return self.instead.prompt if self.instead else self
+        return self.instead or self
 
 
 @dataclass(frozen=True, kw_only=True)
 class Relevance:
-    """How likely a question bears on a document: the logistic function of the sum of two logits.
+    """How likely texts bear on a question: the logistic function of the sum of two logits.
 
-    An adapter is loud: it changes answers that its document has nothing to do with. What was kept
-    beside it tells such questions apart, at a fraction of the cost of an answer.
+    An adapter is loud: it changes answers that its document has nothing to do with. And a small
+    model that reads a passage finds an answer there, whether there is one or not. A locator tells
+    such questions apart, at a fraction of the cost of an answer.
     """
 
-    places: Places
-    """What was kept of the document, or of the part that is worn."""
+    texts: Sequence[Places | str]
+    """At least one: what was kept of the part that is worn, or what is read."""
     odds: float
-    """What the log odds of the likeliest place against "nowhere" are multiplied by."""
+    """What the log odds of the likeliest place in them against "nowhere" are multiplied by."""
     logit: float
     """Of all else that is known."""
     least: float
-    """Probability below which it is not worn, in [0, 1]."""
+    """Probability below which nothing is asked, in [0, 1]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,15 +223,6 @@ class Expert:
     `pool` play no part."""
     weight: float
     """In (0, 1); those of a pool add up to less than 1."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Instead:
-    """What is asked where none of the places that were weighed is the answer."""
-
-    prompt: Prompt
-    silent_from: float
-    """Share of "none of them", in [0, 1], from which on nothing is asked and nothing said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,7 +272,7 @@ class Generation:
     located: bool = False
     """Whether a locator found it, or that there is nothing to say: no token was then generated."""
     relevance: float | None = None
-    """With `Prompt.relevance`: how likely what is worn bears on the question, in [0, 1]."""
+    """With `Prompt.relevance`: how likely what is worn or read bears on the question."""
     abstained: bool
     prompt_tokens: int
     first_token_s: float

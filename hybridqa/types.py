@@ -67,6 +67,17 @@ class Document:
     def content_hash(self) -> str:
         return content_hash(self.text)
 
+    def chunk(self, start: int = 0, end: int | None = None) -> Chunk:
+        """Return characters `start` to `end` of it; `None` goes to its end."""
+        text = self.text[start:end]
+        return Chunk(
+            document_id=self.id,
+            content_hash=self.content_hash,
+            start=start,
+            end=start + len(text),
+            text=text,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
@@ -301,7 +312,7 @@ class Attempt:
     support: float | None = None
     """How likely a reader of the passage cited finds it, in [0, 1]; `None` where nobody asked."""
     relevance: float | None = None
-    """How likely the adapter's document bears on the question, in [0, 1]; `None` where nobody
+    """How likely what was worn or read bears on the question, in [0, 1]; `None` where nobody
     looked."""
     error: str | None = None
     """Why there was no try at all: the adapter is damaged."""

@@ -56,7 +56,7 @@ function controlCard(controls) {
   const known = controls.map(([arm, found]) => knowledge(arm, found));
   const most = Math.max(...known);
   const reach = symmetric(controls.map(([, found]) => found));
-  const style = (arm) => (arm.endsWith(QUOTE) ? "quoting" : "free");
+  const style = (arm) => (styleOf(arm) === "quote" ? "quoting" : "free");
   const only = controls.filter((_, n) => known[n] === most);
   const where = most && only.length < controls.length ? { free: ", in free wording only", quoting: ", when quoting only" }[style(only[0][0])] : "";
   const told = (pairs) => pairs.filter(([, found]) => found).map(([arm, found]) => `${style(arm)} ${signed(found.mean)} (${range(found, signed)})`).join(", ");
@@ -79,8 +79,8 @@ function costCard(pick, fastest) {
 
 // From when the adapter pays against what one would use instead: retrieval, both of the policy's style.
 function paysWords() {
-  const quoted = { free: "", either: EITHER }[run().manifest.policy.style] ?? QUOTE;
-  const pays = summary().break_even.find((row) => row.by === "time" && row.adapter_arm === `adapter${quoted}` && row.other_arm === `retrieval${quoted}`);
+  const { style } = run().manifest.policy;
+  const pays = summary().break_even.find((row) => row.by === "time" && row.adapter_arm === styled("adapter", style) && row.other_arm === styled("retrieval", style));
   if (!pays) return "";
   const { adapter_arm: adapter, other_arm: other, questions } = pays;
   const paying = questions === null ? `never pays against \`${other}\`` : `pays from ${questionsWords(questions)} a document against \`${other}\``;
@@ -114,9 +114,9 @@ function showRanking() {
 
 function showLegend() {
   const present = [...new Set(summary().arms.map(bare))];
-  const styles = [[QUOTE, QUOTE_WORDS], [EITHER, EITHER_WORDS]].filter(([style]) => summary().arms.some((arm) => arm.endsWith(style)));
+  const styles = Object.entries(STYLES).filter(([style]) => summary().arms.some((arm) => styleOf(arm) === style));
   byId("legend").replaceChildren(el("h3", {}, "The arms"),
     el("dl", { class: "legend" }, present.map((arm) => [
       el("dt", {}, el("code", {}, arm), el("small", {}, roleOf(arm))), el("dd", {}, (ARMS[arm] ?? ["", "An arm of this run."])[1])]),
-      styles.map(([style, words]) => [el("dt", {}, el("code", {}, style)), el("dd", {}, `As the arm before it, but ${words}`)])));
+      styles.map(([style, words]) => [el("dt", {}, el("code", {}, `+${style}`)), el("dd", {}, `As the arm before it, but ${words}`)])));
 }

@@ -11,13 +11,15 @@ const ARMS = {
   both: ["finds the document", "Searches, reads the best passages and wears the adapter of the document found."],
   auto: ["router", "The router: picks adapter or retrieval for each question, checks the answer, and says why."],
 };
-const QUOTE = "+quote";
-const QUOTE_WORDS = "the answer is constrained to literal words of the documents, so it cannot make up any.";
+// What a style makes of an arm, by the name that stands after its "+"; free wording has no name there.
+const STYLES = {
+  quote: "the answer is constrained to literal words of the documents, so it cannot make up any.",
+  either: "the answer is literal words of the documents where some are found, else the model's own.",
+};
 
-const EITHER = "+either";
-const EITHER_WORDS = "the answer is literal words of the documents where some are found, else the model's own.";
-
-const bare = (arm) => arm.replace(QUOTE, "").replace(EITHER, "");
+const bare = (arm) => arm.split("+")[0];
+const styleOf = (arm) => arm.split("+")[1] ?? "free";
+const styled = (arm, style) => (style === "free" ? arm : `${arm}+${style}`);
 const roleOf = (arm) => (ARMS[bare(arm)] ?? ["", ""])[0];
 // How it is drawn: as a router, a control, a bound that nobody can use, or as usable.
 const kindOf = (arm) => ({ control: "control", "given the right document": "bound", router: "router" })[roleOf(arm)] ?? "usable";
@@ -28,8 +30,8 @@ const metricWords = (name) => GLOSSES[name] ?? `${metricLabel(name)} (1 = best)`
 
 function describeArm(arm) {
   const what = (ARMS[bare(arm)] ?? ["", "An arm of this run."])[1];
-  if (arm.endsWith(EITHER)) return `${what} With ${EITHER}, ${EITHER_WORDS}`;
-  return arm.endsWith(QUOTE) ? `${what} With ${QUOTE}, ${QUOTE_WORDS}` : what;
+  const style = STYLES[styleOf(arm)];
+  return style ? `${what} With +${styleOf(arm)}, ${style}` : what;
 }
 
 const armTag = (arm) => el("code", ARMS[bare(arm)] ? { class: "arm", "data-tip": describeArm(arm) } : {}, arm);

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from hybridqa.config import Config
-from hybridqa.engines.prompts import BY_PLACES, relevance
+from hybridqa.engines.prompts import BY_PLACES, bearing
 from hybridqa.errors import DocumentTooLongError, InputError, InternalizeError
 from hybridqa.eval.arms import ArmName, parse_arms
 from hybridqa.eval.asking import batches, generated
@@ -165,7 +165,7 @@ class Lab:
             InputError: Nothing is kept beside the adapter that could tell.
         """
         found = self.qa.retriever.search(question, self.qa.config.answer.hits, [made.document.id])
-        likely = relevance(
+        likely = bearing(
             _kept(made, found, "tells whether it bears on a question", "--relevant"),
             max(hit.similarity for hit in found),
             self.qa.policy.thresholds.min_relevance,

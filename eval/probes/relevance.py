@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from hybridqa.config import Config
-from hybridqa.engines.prompts import relevance
+from hybridqa.engines.prompts import bearing
 from hybridqa.errors import InputError
 from hybridqa.eval.bench import Progress, scratch, silent
 from hybridqa.eval.cases import Dataset
@@ -207,8 +207,8 @@ def _looked(
         places, similarities = _kept(qa, document, questions)
         found = qa.locator.locate([Look(question, places) for question in questions])
         for (kind, _), its, similarity in zip(asked, found, similarities, strict=True):
-            told = relevance(places, similarity, qa.policy.thresholds.min_relevance)
-            likely = relevance_of(told, its)
+            told = bearing(places, similarity, qa.policy.thresholds.min_relevance)
+            likely = relevance_of(told, [its])
             yield Looked(
                 data=data.name,
                 document=document.id,

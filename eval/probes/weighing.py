@@ -22,15 +22,16 @@ from hybridqa.config import Config
 from hybridqa.engines.prompts import Prompts, each_worn
 from hybridqa.errors import InputError
 from hybridqa.eval.bench import Progress, scratch, silent
-from hybridqa.eval.cases import Case, Dataset, choose
+from hybridqa.eval.cases import Case, Dataset
 from hybridqa.eval.grid import Grid
 from hybridqa.eval.metrics.text import token_f1
 from hybridqa.eval.probes.fitting import minimized
 from hybridqa.eval.probes.lab import Lab, told
+from hybridqa.eval.probes.others import not_answering, without_measured
 from hybridqa.internalize.locating import PLACES
 from hybridqa.internalize.weighing import Found, passed_on, prompt_for, said_of, texts_for
 from hybridqa.protocols import Judge, Judgement, Look
-from hybridqa.types import AdapterRecord, Hit
+from hybridqa.types import AdapterRecord, Hit, Style
 from hybridqa.wiring import HybridQA
 
 _RIGHT = 0.3
@@ -197,10 +198,7 @@ def _trials(
             "The config says `internalize: locator: null`, and places are what is weighed. Set it "
             "to `embedded`, or to a locator."
         )
-    kept: set[str] = set()
-    if plan.without:
-        kept.update(case.id for case in choose(dataset, plan.without, plan.seed).cases)
-    cases = [case for case in dataset.cases if case.answerable and case.id not in kept]
+    cases = without_measured(dataset, plan.without, plan.seed).cases
     chosen = random.Random(plan.seed).sample(cases, min(plan.limit, len(cases)))
     records: dict[str, AdapterRecord | None] = {}
     for n, document in enumerate(dataset.documents, 1):
@@ -220,12 +218,7 @@ def _asked(qa: HybridQA, case: Case) -> list[tuple[list[Hit], bool]]:
     """Return the passages found for a question, then some that do not hold its answer."""
     count = qa.config.answer.passages
     found = qa.retriever.search(case.question, 4 * count)
-    others = [
-        hit
-        for hit in found
-        if hit.chunk.document_id not in case.documents
-        and not any(answer.lower() in hit.chunk.text.lower() for answer in case.answers)
-    ]
+    others = not_answering(case, found)
     asked = [(list(found[:count]), True)]
     return [*asked, (others[:count], False)] if len(others) >= count else asked
 
@@ -250,7 +243,7 @@ def _trial(
     if not found:
         return None
     judging = each_worn([records[hit.chunk.document_id] for hit in hits], hits)
-    first, last = prompts.read(case.question, texts, True, judging=judging).rounds
+    first, last = prompts.read(case.question, texts, Style.QUOTE, judging=judging).rounds
     left = passed_on(first, found)
     reading, *others = last.judges
     features = _of_places(left) | {

@@ -1,8 +1,9 @@
-"""`eval weigh` and `eval relevance`: the weights by which places and documents are judged."""
+"""`eval weigh`, `relevance`, `unanswerable`: by what places, documents, passages are judged."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 
@@ -13,26 +14,43 @@ from hybridqa.cli.session import (
     JsonOption,
     MarkdownOption,
     Session,
+    comma_separated,
     reported,
 )
 
+if TYPE_CHECKING:
+    from hybridqa.config import Config
+    from hybridqa.eval.bench import Progress
+    from hybridqa.eval.cases import Dataset
+    from hybridqa.eval.grid import Grid
+
+
+class _Report(Protocol):
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+_Plan = TypeVar("_Plan")
+_Reported = TypeVar("_Reported", bound=_Report)
+
 DatasetsOption = Annotated[
     list[str], typer.Option(metavar="FILE|DIR|hub:ID", help="Questions; may be given often.")
+]
+WithoutOption = Annotated[
+    int, typer.Option(metavar="N", help="Leave out those that `eval run --limit N` asks.")
 ]
 
 
 def register(group: typer.Typer) -> None:
     group.command("weigh")(weigh)
     group.command("relevance")(relevance)
+    group.command("unanswerable")(unanswerable)
 
 
 def weigh(
     context: typer.Context,
     data: DatasetsOption,
     limit: Annotated[int, typer.Option(metavar="N", help="Most questions of each.")] = 100,
-    without: Annotated[
-        int, typer.Option(metavar="N", help="Leave out those that `eval run --limit N` asks.")
-    ] = 0,
+    without: WithoutOption = 0,
     absent: Annotated[
         float, typer.Option(metavar="W", help="Weight of questions without the right passages.")
     ] = 0.05,
@@ -48,15 +66,10 @@ def weigh(
     """
     session = Session.of(context, home, config, as_json)
     with reported(session.json):
-        from hybridqa.eval.datasets import load
         from hybridqa.eval.probes.weighing import WeighPlan, grid, run_weighing
 
         plan = WeighPlan(limit=limit, without=without, absent=absent, seed=seed)
-        datasets = [load(each) for each in data]
-        with session.progress() as advance:
-            advance("loading models", 0, 1)
-            report = run_weighing(session.config(), datasets, plan, advance)
-        session.show_grids(report.as_dict(), [grid(report)], markdown)
+        _measure(session, data, plan, run_weighing, grid, markdown)
 
 
 def relevance(
@@ -78,12 +91,51 @@ def relevance(
     """
     session = Session.of(context, home, config, as_json)
     with reported(session.json):
-        from hybridqa.eval.datasets import load
         from hybridqa.eval.probes.relevance import RelevancePlan, grid, run_relevance
 
         plan = RelevancePlan(documents=documents, questions=questions, seed=seed)
-        datasets = [load(each) for each in data]
-        with session.progress() as advance:
-            advance("loading models", 0, 1)
-            report = run_relevance(session.config(), datasets, plan, advance)
-        session.show_grids(report.as_dict(), [grid(report)], markdown)
+        _measure(session, data, plan, run_relevance, grid, markdown)
+
+
+def unanswerable(
+    context: typer.Context,
+    data: DatasetsOption,
+    limit: Annotated[int, typer.Option(metavar="N", help="Most questions of each.")] = 70,
+    without: WithoutOption = 0,
+    styles: Annotated[str, typer.Option(help="Comma-separated.")] = "quote,free,either",
+    seed: SeedOption = 0,
+    markdown: MarkdownOption = False,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask with the passages that are found, and with some that do not answer: what is invented?
+
+    Seconds a question; no adapter is made. The policy's `silent_from` and checks decide what is
+    said and given.
+    """
+    session = Session.of(context, home, config, as_json)
+    with reported(session.json):
+        from hybridqa.eval.probes.unanswerable import UnanswerablePlan, grid, run_unanswerable
+
+        names = comma_separated(styles)
+        plan = UnanswerablePlan(limit=limit, without=without, styles=names, seed=seed)
+        _measure(session, data, plan, run_unanswerable, grid, markdown)
+
+
+def _measure(
+    session: Session,
+    data: Sequence[str],
+    plan: _Plan,
+    run: Callable[[Config, Sequence[Dataset], _Plan, Progress], _Reported],
+    grid: Callable[[_Reported], Grid],
+    markdown: bool,
+) -> None:
+    """Run a measurement on datasets, and show its table."""
+    from hybridqa.eval.datasets import load
+
+    datasets = [load(each) for each in data]
+    with session.progress() as advance:
+        advance("loading models", 0, 1)
+        report = run(session.config(), datasets, plan, advance)
+    session.show_grids(report.as_dict(), [grid(report)], markdown)

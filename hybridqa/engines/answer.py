@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hybridqa.engines.choose import Chooser
-from hybridqa.engines.cite import cite_document, cite_passage, find_support, within
-from hybridqa.engines.follow import follow
+from hybridqa.engines.cite import cite_answer, told_of_wording, within
+from hybridqa.engines.follow import attempted, follow
 from hybridqa.engines.meter import Meter
 from hybridqa.engines.prompts import Prompts, Worn
 from hybridqa.engines.read import Readings
@@ -198,15 +198,13 @@ class Answerer:
 
         way = follow(task.routed.decision, attempt, task.routed.policy, task.forced)
         given = made[way.arm] if way.given else None
-        reasons = tuple(way.reasons)
-        if given and task.style is Style.EITHER and given.generation.span is None:
-            reasons = (*reasons, "no quotation was found: these are the model's own words")
+        told = told_of_wording(given.generation, task.style) if given else ()
         return Answer(
             question=task.question,
             text=way.given.text if way.given else "",
             arm=way.arm,
             style=Style.FREE if way.arm is Arm.BASE else task.style,
-            reasons=reasons,
+            reasons=(*way.reasons, *told),
             citations=(given.citation,) if given and given.citation else (),
             adapter=given.record if given else None,
             confidence=way.attempts[-1].confidence if way.attempts else 0.0,
@@ -219,9 +217,8 @@ class Answerer:
     def _make(self, task: _Task, arm: Arm) -> _Made:
         if arm is Arm.BASE:
             generation = task.meter.generate(self._prompts.alone(task.question))
-            return _Made(
-                generation=generation, citation=find_support(generation.text, task.routed.hits)
-            )
+            citation = cite_answer(generation, (), task.routed.hits)
+            return _Made(generation=generation, citation=citation)
         record = task.routed.decision.adapter
         if arm is Arm.ADAPTER:
             assert record is not None, "a decision for an adapter carries one"
@@ -232,17 +229,12 @@ class Answerer:
         hits, document = task.routed.hits, task.routed.candidates[0].record.document
         thresholds = task.routed.policy.thresholds
         worn = Worn.by(record, hits, thresholds.min_relevance)
-        text = document.text if task.style is not Style.FREE else None
-        silent_from = thresholds.silent_in(task.style)
         with task.meter.watch.stage("load_adapter"):
-            prompt = self._prompts.worn(task.question, worn, text, silent_from)
-        start = 0 if prompt.places else record.shares[worn.number][0]
+            prompt = self._prompts.worn(task.question, worn, task.style, document.text)
+        source = document.chunk(0 if prompt.places else record.shares[worn.number][0])
         generation = task.meter.generate(prompt)
         with task.meter.watch.stage("verify"):
-            citation = find_support(generation.text, hits)
-            if generation.span is not None:
-                first, last = (start + at for at in generation.span[1:])
-                citation = cite_document(document.id, document.text[first:last], first, last)
+            citation = cite_answer(generation, [source], hits)
             support = self._support(task, generation, citation)
         return _Made(generation=generation, citation=citation, support=support, record=record)
 
@@ -278,11 +270,8 @@ class Answerer:
         )
         generation = task.meter.generate(reading.prompt)
         with watch.stage("verify"):
-            if generation.span is not None:
-                index, start, end = generation.span
-                citation: Citation | None = cite_passage(reading.hits[index], start, end)
-            else:
-                citation = find_support(generation.text, reading.hits)
+            read = [hit.chunk for hit in reading.hits]
+            citation = cite_answer(generation, read, reading.hits)
         return _Made(generation=generation, citation=citation, record=record)
 
 
@@ -298,13 +287,4 @@ def _attempt(arm: Arm, made: _Made | CorruptAdapterError, seconds: float) -> Att
             error=str(made),
             milliseconds=milliseconds,
         )
-    return Attempt(
-        arm=arm,
-        text=" ".join(made.generation.text.split()),
-        abstained=made.generation.abstained,
-        cited=made.citation is not None,
-        confidence=made.generation.confidence,
-        support=made.support,
-        relevance=made.generation.relevance,
-        milliseconds=milliseconds,
-    )
+    return attempted(arm, made.generation, made.citation, milliseconds, made.support)

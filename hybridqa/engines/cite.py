@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from hybridqa.types import Citation, Hit
+from hybridqa.protocols import Generation
+from hybridqa.types import Chunk, Citation, Hit, Style
 
 _SENTENCE = re.compile(r"\S.*?(?:[.!?;]+(?=\s|$)|$)", re.MULTILINE)
 _WORD = re.compile(r"\d+(?:[.,:]\d+)+\w*|\w+")
@@ -16,19 +17,39 @@ _MIN_OVERLAP = 0.7
 """Share of an answer's words that one sentence must hold to be cited for it."""
 
 
-def cite_passage(hit: Hit, start: int, end: int) -> Citation:
-    """Cite characters `start` to `end` of a hit's chunk, which are the answer."""
-    chunk = hit.chunk
-    return cite_document(
-        chunk.document_id, chunk.text[start:end], chunk.start + start, chunk.start + end
-    )
-
-
-def cite_document(document_id: str, quote: str, start: int, end: int) -> Citation:
-    """Cite characters `start` to `end` of a document, which are the answer."""
+def cite_chunk(chunk: Chunk, start: int, end: int) -> Citation:
+    """Cite characters `start` to `end` of a chunk, which are the answer."""
     return Citation(
-        document_id=document_id, start=start, end=end, quote=quote, score=1.0, verified="verbatim"
+        document_id=chunk.document_id,
+        start=chunk.start + start,
+        end=chunk.start + end,
+        quote=chunk.text[start:end],
+        score=1.0,
+        verified="verbatim",
     )
+
+
+def cite_answer(made: Generation, sources: Sequence[Chunk], hits: Sequence[Hit]) -> Citation | None:
+    """Cite what was quoted, or else what supports the model's own words.
+
+    Args:
+        made: By a generator; nothing is cited where it abstained.
+        sources: Where each text that its prompt could quote from stands.
+        hits: Searched for support, best first.
+    """
+    if made.abstained:
+        return None
+    if made.span is None:
+        return find_support(made.text, hits)
+    index, start, end = made.span
+    return cite_chunk(sources[index], start, end)
+
+
+def told_of_wording(made: Generation, style: Style) -> tuple[str, ...]:
+    """Return what to say of an answer that is no quotation where it might have been one."""
+    if style is Style.EITHER and made.span is None:
+        return ("no quotation was found: these are the model's own words",)
+    return ()
 
 
 def find_support(answer: str, hits: Sequence[Hit]) -> Citation | None:
@@ -46,7 +67,7 @@ def find_support(answer: str, hits: Sequence[Hit]) -> Citation | None:
     literal = re.compile(rf"(?<!\w)(?<!\d[.,:]){spelled}(?!\w)(?![.,:]\d)", re.IGNORECASE)
     for hit in hits:
         if found := literal.search(hit.chunk.text):
-            return cite_passage(hit, *found.span())
+            return cite_chunk(hit.chunk, *found.span())
     wanted = _words(answer)
     best: Citation | None = None
     for hit in hits:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from hybridqa.protocols import Generation
 from hybridqa.routing.decision import accept
 from hybridqa.routing.policy import Policy
-from hybridqa.types import Arm, Attempt, Decision
+from hybridqa.types import Arm, Attempt, Citation, Decision
 
 _READING = frozenset({Arm.RETRIEVAL, Arm.BOTH})
 
@@ -69,6 +70,34 @@ def follow(
     return Way(arm=Arm.RETRIEVAL, attempts=(first, second), reasons=reasons, known=True)
 
 
+def attempted(
+    arm: Arm,
+    made: Generation,
+    citation: Citation | None,
+    milliseconds: float,
+    support: float | None = None,
+) -> Attempt:
+    """Return what a model generated under an arm, not judged yet.
+
+    Args:
+        arm: That it was asked under.
+        made: By the generator.
+        citation: For it, if any was found.
+        milliseconds: It took.
+        support: As in `Attempt`.
+    """
+    return Attempt(
+        arm=arm,
+        text=" ".join(made.text.split()),
+        abstained=made.abstained,
+        cited=citation is not None,
+        confidence=made.confidence,
+        support=support,
+        relevance=made.relevance,
+        milliseconds=milliseconds,
+    )
+
+
 def checked(attempt: Attempt, policy: Policy, forced: bool = False) -> Attempt:
     """Return the attempt, accepted or not by a policy, with what there is to say of it.
 
@@ -89,9 +118,10 @@ def _verdict(attempt: Attempt, policy: Policy, forced: bool) -> tuple[bool, list
             return False, ["the model gave no answer"]
         alone = "no document found supports it: this is the model's memory alone"
         return True, [] if attempt.cited else [alone]
+    least = policy.thresholds.least_relevance(attempt.arm)
+    irrelevant = attempt.relevance is not None and attempt.relevance < least
     if attempt.arm is Arm.ADAPTER:
-        least = policy.thresholds.min_relevance
-        if attempt.relevance is not None and attempt.relevance < least:
+        if irrelevant:
             told = f"the document bears on the question by {attempt.relevance:.2f}, below {least:g}"
             return False, [f"the adapter was not asked: {told}"]
         if attempt.abstained:
@@ -99,6 +129,9 @@ def _verdict(attempt: Attempt, policy: Policy, forced: bool) -> tuple[bool, list
         accepted, reasons = accept(attempt.confidence, attempt.support or 0.0, policy)
         return accepted or forced, reasons
     limit = policy.thresholds.min_retrieval_confidence
+    if irrelevant:
+        told = f"that they answer is likely by {attempt.relevance:.2f}, below {least:g}"
+        return False, [f"the passages were not read: {told}"]
     if attempt.abstained:
         return False, ["the passages do not say"]
     if not attempt.cited:

@@ -75,7 +75,7 @@ class Readings:
         Raises:
             CorruptAdapterError: The adapter's files are damaged.
         """
-        quoting, choosing = style is not Style.FREE, style is not Style.QUOTE
+        choosing = style is not Style.QUOTE
         with watch.stage("choose") if choosing else nullcontext():
             hits = self.hits(question, found, adapters, style)
         chunks = [hit.chunk for hit in hits]
@@ -83,15 +83,15 @@ class Readings:
         worn = None
         if record and (first or not choosing):
             worn = Worn.by(record, found, thresholds.min_relevance)
-        holding = [adapters.get(chunk.document_id) if quoting else None for chunk in chunks]
+        holding = [adapters.get(chunk.document_id) for chunk in chunks]
         with watch.stage("load_adapter") if worn or any(holding) else nullcontext():
             prompt = self._prompts.read(
                 question,
                 tuple(chunk.text for chunk in chunks),
-                quoting=quoting,
+                style,
                 worn=worn,
                 places=list(map(self._prompts.kept, holding, chunks)),
                 judging=each_worn(holding, hits) if worn else (),
-                silent_from=thresholds.silent_in(style),
+                silent_from=thresholds.silent_from,
             )
         return Reading(hits, prompt)

@@ -22,7 +22,7 @@ from hybridqa.protocols import (
 )
 from hybridqa.stores.peft_folder import adapter_id, document_origin
 from hybridqa.stores.places import tensors_of
-from hybridqa.types import Chunk, Document, Internalized, Place
+from hybridqa.types import Chunk, Document, Internalized, Place, Places
 
 PLACES = 8
 """That are weighed of each text. Judged by the reader, F1 on 80 questions was 0.65 with 2 of them,
@@ -115,23 +115,28 @@ class LocatingGenerator:
         for prompt, verdict, done in zip(asked, chosen, sure, strict=True):
             said = _answer(verdict, seconds) if verdict and done else None
             relevance = likely.get(id(prompt))
-            if not _bears(prompt, likely):
-                said = _nothing(likely[id(prompt)], seconds)
             read = verdict.prompt_tokens if verdict else 0
+            if not _bears(prompt, likely):
+                said = _nothing(likely[id(prompt)], read, seconds)
             looked.append(_Looked(_heard(prompt, likely), said, relevance, read, seconds))
         return looked
 
     def _likely(self, prompts: Sequence[Prompt]) -> dict[int, float]:
+        """Return how likely what each prompt wears or reads bears on its question, if told."""
         told = [
             (prompt, prompt.relevance)
             for prompt in prompts
-            if prompt.relevance and prompt.relevance.places.locator == self._locator.fingerprint
+            if prompt.relevance and all(map(self._knows, prompt.relevance.texts))
         ]
-        looks = [Look(prompt.question, relevance.places) for prompt, relevance in told]
+        looks = [Look(prompt.question, text) for prompt, each in told for text in each.texts]
+        found = iter(self._locator.locate(looks))
         return {
-            id(prompt): relevance_of(relevance, places)
-            for (prompt, relevance), places in zip(told, self._locator.locate(looks), strict=True)
+            id(prompt): relevance_of(relevance, [next(found) for _ in relevance.texts])
+            for prompt, relevance in told
         }
+
+    def _knows(self, text: Places | str) -> bool:
+        return isinstance(text, str) or text.locator == self._locator.fingerprint
 
     def _located(self, prompts: Sequence[Prompt]) -> list[Verdict | None]:
         """Return what is chosen of what is found; `None` where nothing is looked for."""
@@ -194,13 +199,11 @@ def _sure(prompt: Prompt, verdict: Verdict | None) -> bool:
     """Tell whether what was chosen, if anything was looked for, is all there is to say."""
     if verdict is None:
         return False
-    if verdict.found or not prompt.instead:
-        return True
-    return verdict.share >= prompt.instead.silent_from
+    return verdict.found is not None or prompt.instead is None
 
 
 def _bears(prompt: Prompt, likely: Mapping[int, float]) -> bool:
-    """Tell whether what a prompt wears bears on its question, or nothing tells that it does not."""
+    """Tell whether a prompt's relevance is large enough, or nothing tells that it is not."""
     return not prompt.relevance or likely.get(id(prompt), 1.0) >= prompt.relevance.least
 
 
@@ -210,20 +213,22 @@ def _heard(prompt: Prompt, likely: Mapping[int, float]) -> Prompt:
     return prompt if len(heard) == len(prompt.pool) else replace(prompt, pool=heard)
 
 
-def relevance_of(relevance: Relevance, places: Sequence[Place]) -> float:
-    """Return how likely a question bears on a document, in [0, 1].
+def relevance_of(relevance: Relevance, found: Sequence[Sequence[Place]]) -> float:
+    """Return how likely texts bear on a question, in [0, 1].
 
     Args:
         relevance: What is known.
-        places: Where a locator finds the question answered, best first; none in an empty text.
+        found: For each text, where a locator finds the question answered, best first; nowhere in an
+            empty text.
     """
-    if not places:
+    best = max((places[0].log_odds for places in found if places), default=None)
+    if best is None:
         return 0.0
-    logit = relevance.odds * places[0].log_odds + relevance.logit
+    logit = relevance.odds * best + relevance.logit
     return 1 / (1 + math.exp(-max(-700.0, min(700.0, logit))))
 
 
-def _nothing(likely: float, seconds: float) -> Generation:
+def _nothing(likely: float, read: int, seconds: float) -> Generation:
     """Return that nothing is said, given how likely there was something to say."""
     return Generation(
         text="",
@@ -233,7 +238,7 @@ def _nothing(likely: float, seconds: float) -> Generation:
         located=True,
         relevance=likely,
         abstained=True,
-        prompt_tokens=0,
+        prompt_tokens=read,
         first_token_s=seconds,
         seconds=seconds,
     )

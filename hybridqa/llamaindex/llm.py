@@ -24,7 +24,7 @@ from llama_index.core.llms.custom import CustomLLM
 from hybridqa.errors import InputError, StaleDocumentError
 from hybridqa.llamaindex.streams import in_thread
 from hybridqa.protocols import Prompt
-from hybridqa.types import AdapterRecord, Arm
+from hybridqa.types import AdapterRecord, Arm, Style
 from hybridqa.wiring import HybridQA
 
 
@@ -138,7 +138,7 @@ class AdapterLLM(CustomLLM):
         hits = qa.retriever.search(about, qa.config.answer.hits, [self.document_id])
         prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, self.max_tokens)
         # Worn whatever is asked: who asks an LLM wants it to write.
-        return prompts.worn(prompt, Worn.by(record, hits), None), record
+        return prompts.worn(prompt, Worn.by(record, hits), Style.FREE), record
 
     def _check_live(self, record: AdapterRecord) -> None:
         if self._qa.catalog.live_hash(self.document_id) != record.content_hash:

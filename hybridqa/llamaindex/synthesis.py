@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hybridqa.engines.cite import cite_passage, find_support
-from hybridqa.engines.follow import checked
+from hybridqa.engines.cite import cite_answer, told_of_wording
+from hybridqa.engines.follow import attempted, checked
 from hybridqa.engines.meter import Meter
 from hybridqa.engines.prompts import Prompts
 from hybridqa.engines.request import checked_question
 from hybridqa.errors import QuestionError
-from hybridqa.types import Answer, Arm, Attempt, Citation, Hit, Style
+from hybridqa.types import Answer, Arm, Hit, Style
 from hybridqa.wiring import HybridQA
 
 
@@ -34,33 +34,19 @@ def answer_from(qa: HybridQA, question: str, hits: Sequence[Hit], style: Style |
     prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, qa.config.answer.max_tokens)
     passages = [hit.chunk.text for hit in hits]
     meter = Meter(qa.generator)
-    silent_from = qa.policy.thresholds.silent_in(style)
-    quoting = style is not Style.FREE
-    made = meter.generate(prompts.read(question, passages, quoting, silent_from=silent_from))
+    silent_from = qa.policy.thresholds.silent_from
+    made = meter.generate(prompts.read(question, passages, style, silent_from=silent_from))
     with meter.watch.stage("verify"):
-        if made.span is not None:
-            index, start, end = made.span
-            citation: Citation | None = cite_passage(hits[index], start, end)
-        else:
-            citation = find_support(made.text, hits)
+        citation = cite_answer(made, [hit.chunk for hit in hits], hits)
     timings_ms = meter.watch.timings_ms()
-    attempt = checked(
-        Attempt(
-            arm=Arm.RETRIEVAL,
-            text=" ".join(made.text.split()),
-            abstained=made.abstained,
-            cited=citation is not None,
-            confidence=made.confidence,
-            milliseconds=timings_ms["total"],
-        ),
-        qa.policy,
-    )
+    attempt = checked(attempted(Arm.RETRIEVAL, made, citation, timings_ms["total"]), qa.policy)
+    told = told_of_wording(made, style) if attempt.accepted else ()
     return Answer(
         question=question,
         text=attempt.text if attempt.accepted else "",
         arm=Arm.RETRIEVAL,
         style=style,
-        reasons=("the caller chose the passages", *attempt.reasons),
+        reasons=("the caller chose the passages", *attempt.reasons, *told),
         citations=(citation,) if citation and attempt.accepted else (),
         adapter=None,
         confidence=attempt.confidence,

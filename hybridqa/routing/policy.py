@@ -90,17 +90,16 @@ class Thresholds:
     it was found in, below which the evidence does not support the answer."""
 
     silent_from: Share = 0.6
-    """In the style `either`: likelihood that no quotation answers, from which on nothing is said.
-    Below it, where it is the likeliest, the model words an answer. On 70 questions each of XQuAD
-    and FairytaleQA, F1 is 0.733 and 0.405, and with passages of others 59 and 83 % are answered; at
-    0.5 0.716 and 0.386, 54 and 77 %; at 0.75 0.733 and 0.410, 71 and 94 %."""
+    """Likelihood, to the locator, that nothing answers in what is read, from which on the model is
+    not asked to word an answer, and nothing is said; at 1 it always is. Quotations are weighed
+    against having none anyway. `hybridqa eval unanswerable` tells what comes of it."""
 
     min_retrieval_confidence: Share = 0.2
     """Confidence below which an answer from retrieved passages is withheld."""
 
-    def silent_in(self, style: Style) -> float | None:
-        """Return `silent_from`, or `None` in a style in which no quotation has an alternative."""
-        return self.silent_from if style is Style.EITHER else None
+    def least_relevance(self, arm: Arm) -> float:
+        """Return how likely what an arm wears or reads must bear on the question."""
+        return self.min_relevance if arm is Arm.ADAPTER else 1.0 - self.silent_from
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -25,6 +25,7 @@ COMMANDS = [
     ("eval", "replay"),
     ("eval", "niah"),
     ("eval", "relevance"),
+    ("eval", "unanswerable"),
     ("eval", "unrelated"),
     ("eval", "conflict"),
     ("eval", "attribution"),

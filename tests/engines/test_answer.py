@@ -152,8 +152,11 @@ def test_in_either_style_the_model_words_what_no_quotation_answers(
 
     prompt = seen(system)[0]
     assert prompt.instead
-    words = prompt.instead.prompt
-    assert prompt.instead.silent_from == Thresholds().silent_from
+    words = prompt.instead
+    assert (words.relevance is not None) is (arm is not Arm.ADAPTER)  # which has no places here
+    if words.relevance:
+        assert words.relevance.texts == list(prompt.passages)
+        assert words.relevance.least == pytest.approx(1 - Thresholds().silent_from)
     assert (words.quote_from, words.rounds, words.instead) == (None, (), None)
     assert (words.passages, words.pool) == (prompt.passages, prompt.pool)
     assert [a.id for a in words.adapters] == [a.id for a in prompt.adapters]

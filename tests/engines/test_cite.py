@@ -1,7 +1,8 @@
 import pytest
 
-from hybridqa.engines.cite import cite_document, cite_passage, find_support, within
-from hybridqa.types import Chunk, Citation, Hit
+from hybridqa.engines.cite import cite_answer, cite_chunk, find_support, told_of_wording, within
+from hybridqa.protocols import Generation
+from hybridqa.types import Chunk, Citation, Hit, Style
 
 TEXT = (
     "Preface.\nThe kettle holds 1.7 litres. It boils them in four\nminutes and weighs 980 grams. "
@@ -23,15 +24,44 @@ def assert_exact(citation: Citation | None, text: str = TEXT) -> None:
 
 
 def test_a_passage_is_cited_by_its_place_in_the_document() -> None:
-    citation = cite_passage(WHOLE[1], 5, 20)
+    citation = cite_chunk(WHOLE[1].chunk, 5, 20)
 
     assert (citation.start, citation.end) == (45, 60)
     assert_exact(citation)
     assert (citation.score, citation.verified) == (1.0, "verbatim")
 
 
-def test_a_document_is_cited_as_given() -> None:
-    assert_exact(cite_document("manual.md", TEXT[9:20], 9, 20))
+def made(text: str, span: tuple[int, int, int] | None = None) -> Generation:
+    return Generation(
+        text=text,
+        token_ids=(),
+        logprobs=(),
+        span=span,
+        abstained=not text,
+        prompt_tokens=0,
+        first_token_s=0.0,
+        seconds=0.0,
+    )
+
+
+def test_a_quotation_is_cited_where_it_stands_and_other_words_where_they_are_supported() -> None:
+    sources = [hit.chunk for hit in WHOLE]
+    quoted = cite_answer(made(TEXT[45:49], (1, 5, 9)), sources, ())
+
+    assert_exact(quoted)
+    assert quoted is not None
+    assert quoted.start == 45
+    assert_exact(cite_answer(made("980 grams"), (), WHOLE))
+    assert cite_answer(made("980 grams"), sources, ()) is None
+    assert cite_answer(made(""), sources, WHOLE) is None
+
+
+def test_own_words_are_told_where_a_quotation_was_looked_for() -> None:
+    words, quoted = made("980 grams"), made("980", (0, 1, 4))
+
+    assert "own words" in told_of_wording(words, Style.EITHER)[0]
+    assert told_of_wording(quoted, Style.EITHER) == ()
+    assert told_of_wording(words, Style.FREE) == ()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +130,7 @@ def test_offsets_hold_where_lower_case_has_another_length(text: str) -> None:
 
 
 def test_within_wants_the_same_document_and_a_common_character() -> None:
-    citation = cite_document("manual.md", TEXT[38:44], 38, 44)
+    citation = cite_chunk(hit(0, len(TEXT)).chunk, 38, 44)
 
     assert within(citation, WHOLE)
     assert within(citation, WHOLE[:1])

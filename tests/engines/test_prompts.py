@@ -21,6 +21,7 @@ from hybridqa.types import (
     Internalized,
     LoraLayer,
     Places,
+    Style,
 )
 
 TEXT = "Tea is at four.\n\nSupper is at six."
@@ -83,7 +84,7 @@ def test_a_quotation_is_looked_for_in_the_spans_given(
     prompts = Prompts(adapters, {TASK.id: TASK}, None, 8)
 
     for number, half in enumerate(HALVES):
-        prompt = prompts.worn("When?", found(record, half), TEXT)
+        prompt = prompts.worn("When?", found(record, half), Style.QUOTE, TEXT)
         assert prompt.quote_from == (TEXT,)
         (weighed,) = prompt.rounds
         assert weighed.judges == ()
@@ -99,15 +100,15 @@ def test_in_free_wording_an_adapter_is_worn_where_its_parts_bear_on_the_question
     record = published(adapters, tmp_path)
     prompts = Prompts(adapters, {TASK.id: TASK}, None, 8)
 
-    like = prompts.worn("?", found(record, HALVES[1], similarity=0.5), None)
-    unlike = prompts.worn("?", found(record, HALVES[1], similarity=0.1), None)
-    (expert,) = prompts.read("?", (TEXT,), False, worn=found(record, HALVES[1])).pool
+    like = prompts.worn("?", found(record, HALVES[1], similarity=0.5), Style.FREE)
+    unlike = prompts.worn("?", found(record, HALVES[1], similarity=0.1), Style.FREE)
+    (expert,) = prompts.read("?", (TEXT,), Style.FREE, worn=found(record, HALVES[1])).pool
 
     assert (like.rounds, like.quote_from) == ((), None)
     for asked in (like, unlike, expert.prompt):
         assert asked.adapters[0] is TASK
         assert asked.relevance is not None
-        (piece,) = unpacked(asked.relevance.places)
+        (piece,) = unpacked(*asked.relevance.texts)
         assert [TEXT[a:b] for a, b in piece.spans[1:-1].tolist()] == WORDS[1]
         assert asked.relevance.least == 0.2
     assert like.relevance.logit > unlike.relevance.logit  # type: ignore[union-attr]
@@ -119,10 +120,10 @@ def test_an_adapter_without_places_is_worn_for_all_questions(
     worn = found(published(adapters, tmp_path, None), HALVES[0])
     prompts = Prompts(adapters, {TASK.id: TASK}, None, 8)
 
-    assert prompts.worn("?", worn, None).relevance is None
+    assert prompts.worn("?", worn, Style.FREE).relevance is None
     always = replace(worn, record=published(adapters, tmp_path), min_relevance=0.0)
-    assert prompts.worn("?", always, None).relevance is None
-    assert prompts.read("?", (TEXT,), False, worn=worn).pool[0].prompt.relevance is None
+    assert prompts.worn("?", always, Style.FREE).relevance is None
+    assert prompts.read("?", (TEXT,), Style.FREE, worn=worn).pool[0].prompt.relevance is None
 
 
 def test_of_all_hits_those_in_the_document_count(adapters: AdapterStore, tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_an_adapter_without_places_quotes_by_itself(adapters: AdapterStore, tmp_
     record = published(adapters, tmp_path, None)
 
     worn = found(record, HALVES[0])
-    prompt = Prompts(adapters, {TASK.id: TASK}, None, 8).worn("When?", worn, TEXT)
+    prompt = Prompts(adapters, {TASK.id: TASK}, None, 8).worn("When?", worn, Style.QUOTE, TEXT)
 
     assert (prompt.rounds, prompt.places) == ((), ())
     assert prompt.quote_from == (TEXT[:15],)
@@ -189,7 +190,7 @@ READER = Adapter("e" * 64, {}, "model")
 def test_the_reader_judges_what_is_located(adapters: AdapterStore) -> None:
     prompts = Prompts(adapters, {TASK.id: TASK}, READER, 8, "realm")
 
-    alone, judged = prompts.read("When?", PASSAGES, quoting=True).rounds
+    alone, judged = prompts.read("When?", PASSAGES, style=Style.QUOTE).rounds
 
     assert alone.judges == ()
     assert 0 < alone.sure < 1
@@ -197,7 +198,24 @@ def test_the_reader_judges_what_is_located(adapters: AdapterStore) -> None:
     assert (judge.prompt.passages, judge.prompt.adapters) == (PASSAGES, (READER,))
     assert (judge.texts, judge.prompt.realm) == (None, "realm")
     assert judge.weight > 0
-    assert prompts.read("When?", PASSAGES, quoting=False).rounds == ()
+    assert prompts.read("When?", PASSAGES, Style.FREE).rounds == ()
+
+
+def test_a_model_reads_where_it_is_likely_that_what_it_reads_answers(
+    adapters: AdapterStore,
+) -> None:
+    prompts = Prompts(adapters, {}, None, 8)
+    free = prompts.read("When?", PASSAGES, Style.FREE, places=(None, PLACES), silent_from=0.7)
+    either = prompts.read("When?", PASSAGES, Style.EITHER, places=(None, PLACES), silent_from=0.7)
+
+    assert free.relevance
+    assert free.relevance.least == pytest.approx(0.3)
+    assert list(free.relevance.texts) == [PASSAGES[0], PLACES, *PASSAGES[2:]]
+    assert either.relevance is None  # quotations are weighed against having none
+    assert either.instead == free
+    assert all(judge.prompt.relevance is None for judge in either.rounds[1].judges)
+    assert prompts.read("When?", PASSAGES, Style.QUOTE, silent_from=0.7).instead is None
+    assert prompts.read("When?", PASSAGES, Style.FREE, silent_from=1.0).relevance is None
 
 
 def test_adapters_judge_what_is_located_in_their_passages(
@@ -208,7 +226,7 @@ def test_adapters_judge_what_is_located_in_their_passages(
     first, second = (found(record, half) for half in HALVES)
     judging = [first, second, None]
 
-    asked = prompts.read("When?", PASSAGES, quoting=True, worn=first, judging=judging)
+    asked = prompts.read("When?", PASSAGES, style=Style.QUOTE, worn=first, judging=judging)
 
     reading, bare, one, other = asked.rounds[-1].judges
     assert reading.prompt.adapters == (READER,)
@@ -228,7 +246,7 @@ def test_a_damaged_adapter_does_not_judge(adapters: AdapterStore, tmp_path: Path
     fresh = AdapterStore(adapters.folder, adapters._catalog, "base")
 
     asked = Prompts(fresh, {TASK.id: TASK}, READER, 8).read(
-        "When?", PASSAGES, quoting=True, judging=[found(record, HALVES[0]), None, None]
+        "When?", PASSAGES, style=Style.QUOTE, judging=[found(record, HALVES[0]), None, None]
     )
 
     (judge,) = asked.rounds[-1].judges

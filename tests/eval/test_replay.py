@@ -275,6 +275,22 @@ def test_what_an_adapter_would_say_that_was_not_asked_is_unknown(home: Logged) -
     assert (asked.arm_after, asked.settled) == (Arm.ADAPTER, False)
 
 
+def test_what_a_model_would_say_of_passages_that_were_not_read_is_unknown(home: Logged) -> None:
+    home.ask(NOW, FREE)
+    [entry] = home.read()
+    [attempt] = entry.attempts
+    shut = replace(attempt, text="", abstained=True, cited=False, relevance=0.3)
+    looser = replace(FREE, thresholds=replace(FREE.thresholds, silent_from=0.8))
+
+    [same] = replay([replace(entry, attempts=(shut,))], FREE).rows
+    [asked] = replay([replace(entry, attempts=(shut,))], looser).rows
+    [stricter] = replay([replace(entry, attempts=(replace(attempt, relevance=0.3),))], FREE).rows
+
+    assert any("likely by 0.30, below 0.4" in reason for reason in same.reasons)
+    assert (same.answer_after, asked.answer_after) == ("", None)
+    assert (stricter.settled, stricter.answer_after) == (True, "")
+
+
 def test_another_style_would_answer_in_words_that_nobody_knows(home: Logged) -> None:
     home.ask(NOW)
     home.ask(NOW, style=Style.QUOTE)  # the caller's own choice, whatever the policy

@@ -9,7 +9,7 @@ import pytest
 from hybridqa.internalize.locating import LocatingGenerator, LocatingInternalizer, relevance_of
 from hybridqa.internalize.locator import TorchLocator
 from hybridqa.models.generator import ABSTENTION
-from hybridqa.protocols import Expert, Instead, Judge, Judgement, Look, Prompt, Relevance, Round
+from hybridqa.protocols import Expert, Judge, Judgement, Look, Prompt, Relevance, Round
 from hybridqa.testing import FakeGenerator, FakeInternalizer, tiny_locator
 from hybridqa.types import Chunk, Document
 
@@ -71,17 +71,11 @@ def test_where_none_is_found_something_else_is_asked(locator: TorchLocator) -> N
     model = Judging()
     words = Prompt(question="In your own words?")
     judges = [Judge(prompt=READING, weight=0.0)]
-    (none,) = LocatingGenerator(model, locator).generate(
-        [asking(Round(odds=1.0, nothing=8.0, judges=judges))]
-    )
-    assert none.abstained
+    none = Round(odds=1.0, nothing=8.0, judges=judges)
+    told = Relevance(texts=(TEXT,), odds=0.0, logit=0.0, least=0.0)  # likely by a half
     found, silent, asked = (
-        replace(asking(each), instead=Instead(prompt=words, silent_from=silent_from))
-        for each, silent_from in (
-            (ANY, 1.0),
-            (Round(odds=1.0, nothing=8.0, judges=judges), none.confidence - 1e-6),
-            (Round(odds=1.0, nothing=8.0, judges=judges), none.confidence + 1e-6),
-        )
+        replace(asking(each), instead=replace(words, relevance=replace(told, least=least)))
+        for each, least in ((ANY, 1.0), (none, 0.6), (none, 0.4))
     )
 
     wrapped = LocatingGenerator(model, locator)
@@ -90,7 +84,8 @@ def test_where_none_is_found_something_else_is_asked(locator: TorchLocator) -> N
     assert [each.located for each in made] == [True, True, False]
     assert [each.abstained for each in made] == [False, True, False]
     assert made[2].text == "four"
-    assert list(model.prompts) == [words]
+    assert [each.relevance for each in made] == [None, 0.5, 0.5]
+    assert [prompt.question for prompt in model.prompts] == [words.question]
     assert [each.prompt_tokens for each in made] == [0, 10, 11]
     assert "".join(wrapped.stream(asked)) == "four"
     assert "".join(wrapped.stream(silent)) == ""
@@ -105,8 +100,8 @@ def test_where_nothing_is_kept_that_it_knows_the_model_words_it(
 
     asked, none = generator.generate(
         [
-            replace(quoting, instead=Instead(prompt=Prompt(question="When?"), silent_from=0.0)),
-            replace(quoting, instead=Instead(prompt=worn, silent_from=0.0)),
+            replace(quoting, instead=Prompt(question="When?")),
+            replace(quoting, instead=worn),
         ]
     )
 
@@ -115,7 +110,7 @@ def test_where_nothing_is_kept_that_it_knows_the_model_words_it(
 
 
 def bearing(locator: TorchLocator, least: float, logit: float = 0.0) -> Relevance:
-    return Relevance(places=locator.keep([CHUNK]), odds=1.0, logit=logit, least=least)
+    return Relevance(texts=[locator.keep([CHUNK])], odds=1.0, logit=logit, least=least)
 
 
 def test_what_is_worn_is_asked_where_it_bears_on_the_question(
@@ -123,7 +118,7 @@ def test_what_is_worn_is_asked_where_it_bears_on_the_question(
 ) -> None:
     plain = Prompt(question="When is tea?")
     (place,) = locator.locate([Look("When is tea?", TEXT)])[0]
-    likely = relevance_of(bearing(locator, 0.5, 0.3), [place])
+    likely = relevance_of(bearing(locator, 0.5, 0.3), [[place]])
     assert likely == pytest.approx(1 / (1 + math.exp(-0.3) / place.odds))
     open_, shut = (
         replace(plain, relevance=bearing(locator, likely + more, 0.3)) for more in (-0.01, 0.01)
@@ -161,7 +156,7 @@ def test_what_another_locator_kept_tells_nothing(
     locator: TorchLocator, generator: LocatingGenerator
 ) -> None:
     places = replace(locator.keep([CHUNK]), locator="another")
-    relevance = Relevance(places=places, odds=1.0, logit=-100.0, least=1.0)
+    relevance = Relevance(texts=(TEXT, places), odds=1.0, logit=-100.0, least=1.0)
 
     (made,) = generator.generate([Prompt(question="When?", relevance=relevance)])
 
@@ -169,7 +164,20 @@ def test_what_another_locator_kept_tells_nothing(
 
 
 def test_an_empty_text_bears_on_nothing(locator: TorchLocator) -> None:
-    assert relevance_of(bearing(locator, 0.5, 100.0), []) == 0.0
+    assert relevance_of(bearing(locator, 0.5, 100.0), [[]]) == 0.0
+
+
+def test_of_several_texts_the_likeliest_counts(
+    locator: TorchLocator, generator: LocatingGenerator
+) -> None:
+    other = "The weather was fine."
+    looks = [Look("When is tea?", text, 3) for text in (TEXT, other)]
+    best = max(places[0].log_odds for places in locator.locate(looks))
+    told = Relevance(texts=(other, locator.keep([CHUNK])), odds=0.5, logit=0.2, least=0.0)
+
+    (made,) = generator.generate([Prompt(question="When is tea?", relevance=told)])
+
+    assert made.relevance == pytest.approx(1 / (1 + math.exp(-0.5 * best - 0.2)), rel=1e-3)
 
 
 class Judging(FakeGenerator):
