@@ -164,6 +164,8 @@ def _row(
         arm=str(arm),
         answer="" if made.abstained else " ".join(made.text.split()),
         confidence=made.confidence,
+        relevance=made.relevance,
+        asked=made.asked,
         route=str(arm.arm),
         citations=(_citation_row(citation),) if citation else (),
         contexts=tuple(map(span_of, request.contexts)),

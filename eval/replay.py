@@ -106,6 +106,8 @@ class _Known:
             abstained=row.abstained,
             cited=bool(row.citations),
             confidence=row.confidence,
+            relevance=row.relevance,
+            asked=row.asked,
             milliseconds=row.timings_ms.get("total", 0.0),
         )
 
@@ -140,10 +142,10 @@ def _follow(entry: LoggedQuestion, policy: Policy, known: _Known) -> Way:
 def _decidable(attempt: Attempt, policy: Policy) -> Attempt | None:
     """Return an attempt whose checks can be made; `None` if they hang on what is not known.
 
-    That is support that was not measured, and what an adapter would say that was perhaps not asked.
+    That is support that was not measured, and what a model would say that was not asked.
     """
     least = policy.thresholds.least_relevance(attempt.arm)
-    if attempt.abstained and attempt.relevance is not None and attempt.relevance >= least:
+    if not attempt.asked and (attempt.relevance or 0.0) >= least:
         return None
     if attempt.support is not None or attempt.abstained or attempt.arm is not Arm.ADAPTER:
         return attempt

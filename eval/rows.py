@@ -82,6 +82,9 @@ class AnswerRow:
     error: str | None = None
     """Why it could not be asked at all; an answer all the same, a wrong one."""
     confidence: Share = 0.0
+    relevance: Share | None = None
+    """As in `Attempt`, like the next; told of bare arms."""
+    asked: bool = True
     route: str
     """The arm that answered; differs from `arm` only under `auto`."""
     reasons: tuple[str, ...] = ()

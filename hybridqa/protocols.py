@@ -280,6 +280,11 @@ class Generation:
     seconds: float
 
     @property
+    def asked(self) -> bool:
+        """Whether the model, or who judges for it, was asked: not where relevance is too small."""
+        return self.relevance is None or not self.located
+
+    @property
     def confidence(self) -> float:
         """Geometric mean of the probabilities, in [0, 1]; 0 without any."""
         return math.exp(sum(self.logprobs) / len(self.logprobs)) if self.logprobs else 0.0

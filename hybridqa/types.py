@@ -314,6 +314,8 @@ class Attempt:
     relevance: float | None = None
     """How likely what was worn or read bears on the question, in [0, 1]; `None` where nobody
     looked."""
+    asked: bool = True
+    """Whether the model was asked: not where `relevance` is too small."""
     error: str | None = None
     """Why there was no try at all: the adapter is damaged."""
     accepted: bool = False

@@ -79,7 +79,7 @@ function costCard(pick, fastest) {
 
 // From when the adapter pays against what one would use instead: retrieval, both of the policy's style.
 function paysWords() {
-  const { style } = run().manifest.policy;
+  const style = run().manifest.policy.style ?? "quote";
   const pays = summary().break_even.find((row) => row.by === "time" && row.adapter_arm === styled("adapter", style) && row.other_arm === styled("retrieval", style));
   if (!pays) return "";
   const { adapter_arm: adapter, other_arm: other, questions } = pays;

@@ -1,4 +1,4 @@
-"""Questions that others do not ask, and passages that do not answer them."""
+"""What probes ask: questions that are not kept for measuring, and passages that do not answer."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def weigh(
         from hybridqa.eval.probes.weighing import WeighPlan, grid, run_weighing
 
         plan = WeighPlan(limit=limit, without=without, absent=absent, seed=seed)
-        _measure(session, data, plan, run_weighing, grid, markdown)
+        _measure(session, data, plan, run_weighing, lambda report: [grid(report)], markdown)
 
 
 def relevance(
@@ -94,7 +94,7 @@ def relevance(
         from hybridqa.eval.probes.relevance import RelevancePlan, grid, run_relevance
 
         plan = RelevancePlan(documents=documents, questions=questions, seed=seed)
-        _measure(session, data, plan, run_relevance, grid, markdown)
+        _measure(session, data, plan, run_relevance, lambda report: [grid(report)], markdown)
 
 
 def unanswerable(
@@ -103,6 +103,9 @@ def unanswerable(
     limit: Annotated[int, typer.Option(metavar="N", help="Most questions of each.")] = 70,
     without: WithoutOption = 0,
     styles: Annotated[str, typer.Option(help="Comma-separated.")] = "quote,free,either",
+    absent: Annotated[
+        float, typer.Option(metavar="W", help="Weight of passages that do not answer, in fitting.")
+    ] = 1 / 6,
     seed: SeedOption = 0,
     markdown: MarkdownOption = False,
     home: HomeOption = None,
@@ -116,11 +119,14 @@ def unanswerable(
     """
     session = Session.of(context, home, config, as_json)
     with reported(session.json):
-        from hybridqa.eval.probes.unanswerable import UnanswerablePlan, grid, run_unanswerable
+        from hybridqa.eval.probes.unanswerable import run_unanswerable
+        from hybridqa.eval.probes.unanswerable_report import UnanswerablePlan, grids
 
         names = comma_separated(styles)
-        plan = UnanswerablePlan(limit=limit, without=without, styles=names, seed=seed)
-        _measure(session, data, plan, run_unanswerable, grid, markdown)
+        plan = UnanswerablePlan(
+            limit=limit, without=without, styles=names, absent=absent, seed=seed
+        )
+        _measure(session, data, plan, run_unanswerable, grids, markdown)
 
 
 def _measure(
@@ -128,7 +134,7 @@ def _measure(
     data: Sequence[str],
     plan: _Plan,
     run: Callable[[Config, Sequence[Dataset], _Plan, Progress], _Reported],
-    grid: Callable[[_Reported], Grid],
+    grids: Callable[[_Reported], list[Grid]],
     markdown: bool,
 ) -> None:
     """Run a measurement on datasets, and show its table."""
@@ -138,4 +144,4 @@ def _measure(
     with session.progress() as advance:
         advance("loading models", 0, 1)
         report = run(session.config(), datasets, plan, advance)
-    session.show_grids(report.as_dict(), [grid(report)], markdown)
+    session.show_grids(report.as_dict(), grids(report), markdown)

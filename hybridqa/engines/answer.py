@@ -198,12 +198,13 @@ class Answerer:
 
         way = follow(task.routed.decision, attempt, task.routed.policy, task.forced)
         given = made[way.arm] if way.given else None
-        told = told_of_wording(given.generation, task.style) if given else ()
+        style = Style.FREE if way.arm is Arm.BASE else task.style
+        told = told_of_wording(given.generation, style) if given else ()
         return Answer(
             question=task.question,
             text=way.given.text if way.given else "",
             arm=way.arm,
-            style=Style.FREE if way.arm is Arm.BASE else task.style,
+            style=style,
             reasons=(*way.reasons, *told),
             citations=(given.citation,) if given and given.citation else (),
             adapter=given.record if given else None,

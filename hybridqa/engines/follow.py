@@ -94,6 +94,7 @@ def attempted(
         confidence=made.confidence,
         support=support,
         relevance=made.relevance,
+        asked=made.asked,
         milliseconds=milliseconds,
     )
 
@@ -119,9 +120,8 @@ def _verdict(attempt: Attempt, policy: Policy, forced: bool) -> tuple[bool, list
         alone = "no document found supports it: this is the model's memory alone"
         return True, [] if attempt.cited else [alone]
     least = policy.thresholds.least_relevance(attempt.arm)
-    irrelevant = attempt.relevance is not None and attempt.relevance < least
     if attempt.arm is Arm.ADAPTER:
-        if irrelevant:
+        if attempt.relevance is not None and attempt.relevance < least:
             told = f"the document bears on the question by {attempt.relevance:.2f}, below {least:g}"
             return False, [f"the adapter was not asked: {told}"]
         if attempt.abstained:
@@ -129,9 +129,10 @@ def _verdict(attempt: Attempt, policy: Policy, forced: bool) -> tuple[bool, list
         accepted, reasons = accept(attempt.confidence, attempt.support or 0.0, policy)
         return accepted or forced, reasons
     limit = policy.thresholds.min_retrieval_confidence
-    if irrelevant:
-        told = f"that they answer is likely by {attempt.relevance:.2f}, below {least:g}"
-        return False, [f"the passages were not read: {told}"]
+    if attempt.relevance is not None and attempt.relevance < least:
+        silent_from = policy.thresholds.silent_from
+        told = f"nothing read answers by {1 - attempt.relevance:.2f}, above {silent_from:g}"
+        return False, [f"the model was not asked for its own words: {told}"]
     if attempt.abstained:
         return False, ["the passages do not say"]
     if not attempt.cited:

@@ -41,21 +41,21 @@ PLACE_WEIGHT, SIMILARITY_WEIGHT, _BIAS = 0.63, 15.1, -3.7
 
 ANSWER_WEIGHT, ANSWER_BIAS = 0.41, 0.74
 """How likely one of the passages that are read answers: by a logistic regression on 110 questions
-each of XQuAD and FairytaleQA, with what was found for them, and, at a sixth of the weight, with the
-most similar passages that do not answer. `hybridqa eval unanswerable` fits its own, and tells what
-comes of it."""
+each of XQuAD and FairytaleQA, with the one or two passages that were chosen for them, and with some
+of other documents that do not answer. These count a sixth, as fewer questions are asked that the
+documents do not answer. `hybridqa eval unanswerable` fits its own, and tells what comes of it."""
 
 
-def answering(texts: Sequence[Places | str], silent_from: float) -> Relevance | None:
+def answering(texts: Sequence[Places | str], least: float) -> Relevance | None:
     """Return what tells how likely some passages answer a question; `None` if it has no say.
 
     Args:
         texts: What is read, or what was kept of it.
-        silent_from: Likelihood that none of them does, from which on the model is not asked.
+        least: Likelihood that one of them does, below which the model is not asked.
     """
-    if not texts or silent_from >= 1:
+    if not texts or not least:
         return None
-    return Relevance(texts=texts, odds=ANSWER_WEIGHT, logit=ANSWER_BIAS, least=1 - silent_from)
+    return Relevance(texts=texts, odds=ANSWER_WEIGHT, logit=ANSWER_BIAS, least=least)
 
 
 def bearing(places: Places, similarity: float, least: float) -> Relevance:
@@ -169,7 +169,7 @@ class Prompts:
         worn: Worn | None = None,
         places: Sequence[Places | None] = (),
         judging: Sequence[Worn | None] = (),
-        silent_from: float = 1.0,
+        min_relevance: float = 0.0,
     ) -> Prompt:
         """Read passages, and ask an adapter besides.
 
@@ -181,7 +181,8 @@ class Prompts:
                 token. Where what is quoted is located, nothing is written, and it has none.
             places: What was kept of each passage; see `kept`.
             judging: Of each passage, if any: judges what is located in it.
-            silent_from: As for `answering`: whether the model words an answer.
+            min_relevance: Likelihood that one of them answers, below which the model is not asked
+                for its own words; at 0 it always is.
 
         Raises:
             CorruptAdapterError: Its files are damaged.
@@ -194,7 +195,7 @@ class Prompts:
             passages=passages,
             adapters=self._reading,
             pool=pool,
-            relevance=answering(_looked_at(passages, places), silent_from),
+            relevance=answering(_looked_at(passages, places), min_relevance),
             max_tokens=self._max_tokens,
             realm=self._realm,
         )

@@ -11,7 +11,7 @@ from hybridqa.engines.prompts import Prompts, Worn, each_worn
 from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.protocols import Prompt
 from hybridqa.routing.policy import Thresholds
-from hybridqa.types import AdapterRecord, Hit, Style
+from hybridqa.types import AdapterRecord, Arm, Hit, Style
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,6 @@ class Readings:
                 worn=worn,
                 places=list(map(self._prompts.kept, holding, chunks)),
                 judging=each_worn(holding, hits) if worn else (),
-                silent_from=thresholds.silent_from,
+                min_relevance=thresholds.least_relevance(Arm.RETRIEVAL),
             )
         return Reading(hits, prompt)

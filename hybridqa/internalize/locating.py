@@ -58,7 +58,7 @@ class LocatingInternalizer:
 class LocatingGenerator:
     """A `Generator` that looks for an answer where a prompt lets it; no token is then generated.
 
-    Nor is one where it finds that what is worn has nothing to do with the question.
+    Nor is one where it finds that what is worn or read has nothing to do with the question.
     """
 
     def __init__(self, generator: Generator, locator: Locator) -> None:
@@ -124,19 +124,27 @@ class LocatingGenerator:
     def _likely(self, prompts: Sequence[Prompt]) -> dict[int, float]:
         """Return how likely what each prompt wears or reads bears on its question, if told."""
         told = [
-            (prompt, prompt.relevance)
+            (prompt, prompt.relevance, looks)
             for prompt in prompts
-            if prompt.relevance and all(map(self._knows, prompt.relevance.texts))
+            if prompt.relevance and (looks := self._bearing(prompt, prompt.relevance.texts))
         ]
-        looks = [Look(prompt.question, text) for prompt, each in told for text in each.texts]
-        found = iter(self._locator.locate(looks))
+        found = iter(self._locator.locate([look for *_, looks in told for look in looks]))
         return {
-            id(prompt): relevance_of(relevance, [next(found) for _ in relevance.texts])
-            for prompt, relevance in told
+            id(prompt): relevance_of(relevance, [next(found) for _ in looks])
+            for prompt, relevance, looks in told
         }
 
-    def _knows(self, text: Places | str) -> bool:
-        return isinstance(text, str) or text.locator == self._locator.fingerprint
+    def _bearing(self, prompt: Prompt, texts: Sequence[Places | str]) -> list[Look]:
+        """Return where it is looked whether texts bear on a question: in all, or else in none."""
+        looks = []
+        for number, text in enumerate(texts):
+            if isinstance(text, str) or text.locator == self._locator.fingerprint:
+                looks.append(Look(prompt.question, text))
+            elif number < len(prompt.passages):  # another locator kept it, but it is there to read
+                looks.append(Look(prompt.question, prompt.passages[number]))
+            else:
+                return []
+        return looks
 
     def _located(self, prompts: Sequence[Prompt]) -> list[Verdict | None]:
         """Return what is chosen of what is found; `None` where nothing is looked for."""
@@ -178,7 +186,7 @@ class _Looked:
     said: Generation | None
     """What need not be asked."""
     relevance: float | None
-    """How likely what is worn bears on the question, if that was looked for."""
+    """How likely what is worn or read bears on the question, if that was looked for."""
     read: int
     """Tokens that judges read."""
     seconds: float

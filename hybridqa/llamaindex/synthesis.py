@@ -17,6 +17,9 @@ from hybridqa.wiring import HybridQA
 def answer_from(qa: HybridQA, question: str, hits: Sequence[Hit], style: Style | None) -> Answer:
     """Let the home's model read all passages given, and check its answer as always.
 
+    It is not asked for its own words where it is likelier than the policy's `silent_from` that none
+    of them answers.
+
     Args:
         qa: Open.
         question: In plain words.
@@ -34,8 +37,8 @@ def answer_from(qa: HybridQA, question: str, hits: Sequence[Hit], style: Style |
     prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, qa.config.answer.max_tokens)
     passages = [hit.chunk.text for hit in hits]
     meter = Meter(qa.generator)
-    silent_from = qa.policy.thresholds.silent_from
-    made = meter.generate(prompts.read(question, passages, style, silent_from=silent_from))
+    least = qa.policy.thresholds.least_relevance(Arm.RETRIEVAL)
+    made = meter.generate(prompts.read(question, passages, style, min_relevance=least))
     with meter.watch.stage("verify"):
         citation = cite_answer(made, [hit.chunk for hit in hits], hits)
     timings_ms = meter.watch.timings_ms()

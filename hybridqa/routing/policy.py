@@ -90,7 +90,7 @@ class Thresholds:
     it was found in, below which the evidence does not support the answer."""
 
     silent_from: Share = 0.6
-    """Likelihood, to the locator, that nothing answers in what is read, from which on the model is
+    """Likelihood, to the locator, that nothing answers in what is read, above which the model is
     not asked to word an answer, and nothing is said; at 1 it always is. Quotations are weighed
     against having none anyway. `hybridqa eval unanswerable` tells what comes of it."""
 

@@ -205,8 +205,8 @@ def test_a_model_reads_where_it_is_likely_that_what_it_reads_answers(
     adapters: AdapterStore,
 ) -> None:
     prompts = Prompts(adapters, {}, None, 8)
-    free = prompts.read("When?", PASSAGES, Style.FREE, places=(None, PLACES), silent_from=0.7)
-    either = prompts.read("When?", PASSAGES, Style.EITHER, places=(None, PLACES), silent_from=0.7)
+    free = prompts.read("When?", PASSAGES, Style.FREE, places=(None, PLACES), min_relevance=0.3)
+    either = prompts.read("When?", PASSAGES, Style.EITHER, places=(None, PLACES), min_relevance=0.3)
 
     assert free.relevance
     assert free.relevance.least == pytest.approx(0.3)
@@ -214,8 +214,8 @@ def test_a_model_reads_where_it_is_likely_that_what_it_reads_answers(
     assert either.relevance is None  # quotations are weighed against having none
     assert either.instead == free
     assert all(judge.prompt.relevance is None for judge in either.rounds[1].judges)
-    assert prompts.read("When?", PASSAGES, Style.QUOTE, silent_from=0.7).instead is None
-    assert prompts.read("When?", PASSAGES, Style.FREE, silent_from=1.0).relevance is None
+    assert prompts.read("When?", PASSAGES, Style.QUOTE, min_relevance=0.3).instead is None
+    assert prompts.read("When?", PASSAGES, Style.FREE, min_relevance=0.0).relevance is None
 
 
 def test_adapters_judge_what_is_located_in_their_passages(

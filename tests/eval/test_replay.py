@@ -264,7 +264,7 @@ def test_what_an_adapter_would_say_that_was_not_asked_is_unknown(home: Logged) -
     home.ask(CODE, FREE)
     [entry] = home.read()
     [attempt] = entry.attempts
-    shut = replace(attempt, text="", abstained=True, cited=False, relevance=0.1)
+    shut = replace(attempt, text="", abstained=True, cited=False, relevance=0.1, asked=False)
     looser = replace(FREE, thresholds=replace(FREE.thresholds, min_relevance=0.05))
 
     [same] = replay([replace(entry, attempts=(shut,))], FREE).rows
@@ -279,15 +279,18 @@ def test_what_a_model_would_say_of_passages_that_were_not_read_is_unknown(home: 
     home.ask(NOW, FREE)
     [entry] = home.read()
     [attempt] = entry.attempts
-    shut = replace(attempt, text="", abstained=True, cited=False, relevance=0.3)
+    shut = replace(attempt, text="", abstained=True, cited=False, relevance=0.3, asked=False)
+    silent = replace(shut, relevance=0.7, asked=True)  # the model was asked, and said nothing
     looser = replace(FREE, thresholds=replace(FREE.thresholds, silent_from=0.8))
 
     [same] = replay([replace(entry, attempts=(shut,))], FREE).rows
     [asked] = replay([replace(entry, attempts=(shut,))], looser).rows
+    [known] = replay([replace(entry, attempts=(silent,))], FREE).rows
     [stricter] = replay([replace(entry, attempts=(replace(attempt, relevance=0.3),))], FREE).rows
 
-    assert any("likely by 0.30, below 0.4" in reason for reason in same.reasons)
+    assert any("nothing read answers by 0.70, above 0.6" in reason for reason in same.reasons)
     assert (same.answer_after, asked.answer_after) == ("", None)
+    assert known.answer_after == ""
     assert (stricter.settled, stricter.answer_after) == (True, "")
 
 

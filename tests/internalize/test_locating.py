@@ -156,11 +156,27 @@ def test_what_another_locator_kept_tells_nothing(
     locator: TorchLocator, generator: LocatingGenerator
 ) -> None:
     places = replace(locator.keep([CHUNK]), locator="another")
-    relevance = Relevance(texts=(TEXT, places), odds=1.0, logit=-100.0, least=1.0)
+    relevance = Relevance(texts=(places,), odds=1.0, logit=-100.0, least=1.0)
 
     (made,) = generator.generate([Prompt(question="When?", relevance=relevance)])
 
     assert made.text == "four"
+
+
+def test_a_passage_that_another_locator_kept_is_looked_at_itself(
+    locator: TorchLocator, generator: LocatingGenerator
+) -> None:
+    foreign = replace(locator.keep([CHUNK]), locator="another")
+    prompt = Prompt(question="When is tea?", passages=(TEXT,))
+
+    told = [
+        replace(prompt, relevance=Relevance(texts=(text,), odds=1.0, logit=0.0, least=0.0))
+        for text in (TEXT, foreign)
+    ]
+    itself, kept = generator.generate(told)
+
+    assert itself.relevance is not None
+    assert kept.relevance == pytest.approx(itself.relevance, rel=1e-4)
 
 
 def test_an_empty_text_bears_on_nothing(locator: TorchLocator) -> None:

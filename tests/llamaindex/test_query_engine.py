@@ -136,6 +136,19 @@ def test_synthesize_reads_exactly_the_nodes_given(qa: HybridQA) -> None:
     assert str(asyncio.run(engine.asynthesize(bundle, retrieved))) == SAID
 
 
+def test_synthesize_tells_where_the_model_words_an_answer(qa: HybridQA) -> None:
+    bundle = QueryBundle("Who designed the lamp?")
+    node = NodeWithScore(node=TextNode(text="The lamp was designed by a rival."), score=0.5)
+
+    worded = HybridQueryEngine(qa, style=Style.EITHER).synthesize(bundle, [node])
+    quoted = HybridQueryEngine(qa, style=Style.QUOTE).synthesize(bundle, [node])
+
+    assert worded.metadata is not None
+    assert quoted.metadata is not None
+    assert "own words" in worded.metadata["hybridqa_reasons"][-1]
+    assert not any("own words" in reason for reason in quoted.metadata["hybridqa_reasons"])
+
+
 def test_synthesize_of_nothing_abstains(qa: HybridQA) -> None:
     response = HybridQueryEngine(qa).synthesize(QueryBundle(ASKED), [])
 

@@ -10,7 +10,8 @@ import pytest
 
 from hybridqa.errors import InputError
 from hybridqa.eval.cases import Dataset
-from hybridqa.eval.probes.unanswerable import UnanswerablePlan, grid, run_unanswerable
+from hybridqa.eval.probes.unanswerable import run_unanswerable
+from hybridqa.eval.probes.unanswerable_report import UnanswerablePlan, grids, stricter
 from hybridqa.internalize.locating import LocatingGenerator
 from hybridqa.testing import FakeGenerator, tiny_locator
 from hybridqa.types import Style
@@ -45,7 +46,8 @@ def test_what_is_invented_is_told_beside_what_is_found(inventive: Any, rivers: D
     assert not any(row.held or row.f1 for row in report.rows if not row.found)
     told = json.loads(json.dumps(report.as_dict()))
     assert told["outcomes"][0]["invented"]["mean"] == 1
-    assert [row[0] for row in grid(report).rows] == ["rivers, free", "rivers, quote"]
+    (table,) = grids(report)
+    assert [row[0] for row in table.rows] == ["rivers, free", "rivers, quote"]
 
 
 def test_what_is_likely_to_answer_is_fitted(inventive: Any, rivers: Dataset) -> None:
@@ -59,10 +61,17 @@ def test_what_is_likely_to_answer_is_fitted(inventive: Any, rivers: Dataset) -> 
     )
 
     assert report.weights is not None
+    assert "bias" in report.weights
     assert all(row.relevance is not None for row in report.rows)
-    least = 1 - report.silent_from
+    least = 1 - report.about["silent_from"]
     assert all((row.relevance or 0.0) >= least for row in report.rows if row.answer)
-    assert "odds" in grid(report).caption
+    asked, lower = grids(report)
+    assert "odds" in asked.caption
+    assert [row[0] for row in lower.rows][:2] == ["rivers, 0.5", "rivers, 0.4"]
+    likely = sorted(row.relevance or 0.0 for row in report.rows if row.answer)
+    said = stricter(report.rows, 1 - likely[len(likely) // 2])
+    assert sum(bool(row.answer) for row in said) == len(likely) - len(likely) // 2
+    assert len(said) == len(report.rows)
 
 
 def test_questions_kept_for_measuring_are_left_out(inventive: Any, rivers: Dataset) -> None:
