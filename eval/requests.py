@@ -36,6 +36,14 @@ class Request:
     """Of the document adapter that is worn."""
 
 
+def reading_of(qa: HybridQA) -> tuple[Prompts, Readings]:
+    """Return what builds prompts, and what is read, as the home's engine does."""
+    config = qa.config.answer
+    prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, config.max_tokens)
+    chooser = Chooser(qa.locator, prompts.kept, config.passages)
+    return prompts, Readings(prompts, chooser, config.passages)
+
+
 class Requests:
     """Builds them, as the engine builds a user's."""
 
@@ -47,11 +55,8 @@ class Requests:
             bench: Prepared before anything is asked for.
         """
         self._qa, self._bench = qa, bench
-        config = qa.config.answer
-        self._passages = config.passages
-        self._prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, config.max_tokens)
-        chooser = Chooser(qa.locator, self._prompts.kept, config.passages)
-        self._readings = Readings(self._prompts, chooser, config.passages)
+        self._passages = qa.config.answer.passages
+        self._prompts, self._readings = reading_of(qa)
 
     def read(self, case: Case, style: Style) -> Sequence[Hit]:
         """Return which of what was found the model reads to answer in a style."""

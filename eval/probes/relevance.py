@@ -25,7 +25,7 @@ from hybridqa.eval.bench import Progress, scratch, silent
 from hybridqa.eval.cases import Dataset
 from hybridqa.eval.grid import Grid, percent
 from hybridqa.eval.machine import machine
-from hybridqa.eval.probes.fitting import minimized
+from hybridqa.eval.probes.fitting import logistic
 from hybridqa.eval.probes.lab import at_least
 from hybridqa.eval.probes.unrelated import sampled
 from hybridqa.eval.probes.unrelated_report import Kind
@@ -37,7 +37,6 @@ from hybridqa.types import Document, Places
 from hybridqa.wiring import HybridQA
 
 _FEATURES = ("odds", "similarity", "bias")
-_SHRINKAGE = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,15 +241,7 @@ def _fitted(rows: Sequence[Looked]) -> Tensor:
     counts = {key: kinds.count(key) * (1 if key[1] is Kind.OWN else 2) for key in set(kinds)}
     shares = torch.tensor([1 / counts[key] for key in kinds], dtype=torch.float64)
     bears = torch.tensor([float(row.kind is Kind.OWN) for row in rows], dtype=torch.float64)
-    table = _features(rows)
-
-    def loss(weights: Tensor) -> Tensor:
-        missed = torch.nn.functional.binary_cross_entropy_with_logits(
-            table @ weights, bears, shares, reduction="sum"
-        )
-        return missed / shares.sum() + _SHRINKAGE * weights[:-1].square().mean()
-
-    return minimized(loss, len(_FEATURES))
+    return logistic(_features(rows), bears, shares)
 
 
 def _share(

@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from hybridqa.config import Config
-from hybridqa.engines.choose import Chooser
 from hybridqa.engines.cite import cite_answer
 from hybridqa.engines.follow import attempted, checked
-from hybridqa.engines.prompts import Prompts
-from hybridqa.engines.read import Reading, Readings
+from hybridqa.engines.read import Reading
 from hybridqa.engines.stopwatch import Stopwatch
 from hybridqa.errors import InputError
 from hybridqa.eval.bench import Progress, scratch, silent
@@ -34,6 +32,7 @@ from hybridqa.eval.probes.unanswerable_report import (
     fitted,
     outcome,
 )
+from hybridqa.eval.requests import reading_of
 from hybridqa.protocols import Generation
 from hybridqa.routing.policy import Policy
 from hybridqa.types import Arm, Hit, Style
@@ -101,10 +100,14 @@ def _asked(
         qa.ingest(document, "none")
         progress("index", n, len(dataset.documents))
     passages = [(case, found, hits) for case in asked for found, hits in _passages(qa, case)]
+    _, readings = reading_of(qa)
     rows: list[Said] = []
     for n, style in enumerate(map(Style, plan.styles)):
         progress(f"{dataset.name}, by style", n, len(plan.styles))
-        read = [_reading(qa, case, hits, style) for case, _, hits in passages]
+        read = [
+            readings.make(case.question, hits, {}, style, qa.policy.thresholds, None, Stopwatch())
+            for case, _, hits in passages
+        ]
         made = Lab(qa).ask([reading.prompt for reading in read])
         rows += [
             _said(dataset.name, case, style, found, reading, each, qa.policy)
@@ -120,15 +123,6 @@ def _passages(qa: HybridQA, case: Case) -> list[tuple[bool, Sequence[Hit]]]:
     found = qa.retriever.search(case.question, _SEARCHED * count)
     others = not_answering(case, found)[:count]
     return [(True, found[:count]), *([(False, others)] if others else [])]
-
-
-def _reading(qa: HybridQA, case: Case, hits: Sequence[Hit], style: Style) -> Reading:
-    answer = qa.config.answer
-    prompts = Prompts(qa.adapters, qa.task_adapters, qa.reader, answer.max_tokens)
-    chooser = Chooser(qa.locator, prompts.kept, answer.passages)
-    readings = Readings(prompts, chooser, answer.passages)
-    thresholds = qa.policy.thresholds
-    return readings.make(case.question, hits, {}, style, thresholds, None, Stopwatch())
 
 
 def _said(

@@ -12,12 +12,11 @@ import torch
 from hybridqa.engines.prompts import ANSWER_BIAS, ANSWER_WEIGHT
 from hybridqa.errors import InputError
 from hybridqa.eval.grid import Grid, number, percent
-from hybridqa.eval.probes.fitting import minimized
+from hybridqa.eval.probes.fitting import logistic
 from hybridqa.eval.probes.lab import at_least, one_of
 from hybridqa.eval.statistics import Interval, mean_interval
 from hybridqa.types import Style
 
-_SHRINKAGE = 1e-5
 _COLUMNS = ("F1", "F1 of what is given", "nothing said", "others' passages: answered", "given")
 _THRESHOLDS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 
@@ -170,14 +169,8 @@ def fitted(rows: Sequence[Said], absent: float) -> dict[str, float] | None:
     answers = torch.tensor([float(found) for found in kinds], dtype=torch.float64)
     weighs = {True: 1 / kinds.count(True), False: absent / kinds.count(False)}
     shares = torch.tensor([weighs[found] for found in kinds], dtype=torch.float64)
-
-    def loss(weights: torch.Tensor) -> torch.Tensor:
-        missed = torch.nn.functional.binary_cross_entropy_with_logits(
-            table @ weights, answers, shares, reduction="sum"
-        )
-        return missed / shares.sum() + _SHRINKAGE * weights[0].square()
-
-    return dict(zip(("odds", "bias"), minimized(loss, 2).tolist(), strict=True))
+    weights = logistic(table, answers, shares)
+    return dict(zip(("odds", "bias"), weights.tolist(), strict=True))
 
 
 def grids(report: UnanswerableReport) -> list[Grid]:

@@ -136,15 +136,14 @@ class LocatingGenerator:
 
     def _bearing(self, prompt: Prompt, texts: Sequence[Places | str]) -> list[Look]:
         """Return where it is looked whether texts bear on a question: in all, or else in none."""
-        looks = []
-        for number, text in enumerate(texts):
-            if isinstance(text, str) or text.locator == self._locator.fingerprint:
-                looks.append(Look(prompt.question, text))
-            elif number < len(prompt.passages):  # another locator kept it, but it is there to read
-                looks.append(Look(prompt.question, prompt.passages[number]))
-            else:
-                return []
-        return looks
+        passages = [*prompt.passages, *[None] * len(texts)]
+        looks = [
+            Look(prompt.question, text)
+            if isinstance(text, str)
+            else self._look(prompt.question, text, passages[number])
+            for number, text in enumerate(texts)
+        ]
+        return _all_or_none(looks)
 
     def _located(self, prompts: Sequence[Prompt]) -> list[Verdict | None]:
         """Return what is chosen of what is found; `None` where nothing is looked for."""
@@ -166,15 +165,21 @@ class LocatingGenerator:
         """Return where an answer is looked for: in all texts, or else in none."""
         if not prompt.rounds:
             return []
-        looks = []
-        for text, places in zip_longest(prompt.quote_from or (), prompt.places):
-            if places and places.locator == self._locator.fingerprint:
-                looks.append(Look(prompt.question, places, PLACES))
-            elif text in prompt.passages:
-                looks.append(Look(prompt.question, text, PLACES))
-            else:  # it is not for reading, neither here nor by the model
-                return []
-        return looks
+        return _all_or_none(
+            [
+                # What is not for the model to read is not read here, either.
+                self._look(prompt.question, kept, text if text in prompt.passages else None, PLACES)
+                for text, kept in zip_longest(prompt.quote_from or (), prompt.places)
+            ]
+        )
+
+    def _look(
+        self, question: str, kept: Places | None, passage: str | None, most: int = 1
+    ) -> Look | None:
+        """Return a look at what this locator kept of a text, or else at the text if it may."""
+        if kept and kept.locator == self._locator.fingerprint:
+            return Look(question, kept, most)
+        return None if passage is None else Look(question, passage, most)
 
 
 @dataclass(frozen=True)
@@ -201,6 +206,11 @@ class _Looked:
             first_token_s=self.seconds + generation.first_token_s,
             seconds=self.seconds + generation.seconds,
         )
+
+
+def _all_or_none(looks: Sequence[Look | None]) -> list[Look]:
+    found = [look for look in looks if look]
+    return found if len(found) == len(looks) else []
 
 
 def _sure(prompt: Prompt, verdict: Verdict | None) -> bool:
